@@ -1,0 +1,47 @@
+"""How things are named, so that the same request always gets the same name.
+
+A saga is named by its caller (tenant, Idempotency-Key); an effect by its saga, step and direction.
+Names are what makes a retry recognisable: nothing here is random.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["do", "undo"]
+
+
+def _digest(*parts: str) -> str:
+    # Length prefixes keep ("a", "bc") and ("ab", "c") apart.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def saga_id(tenant: str, idempotency_key: str) -> str:
+    """The id of the saga that this caller's key stands for: 32 hex digits."""
+    return _digest("saga", tenant, idempotency_key)
+
+
+def request_effect_id(tenant: str, idempotency_key: str) -> str:
+    """The effect id of a single account command asked for from outside."""
+    return "request/" + _digest("request", tenant, idempotency_key)
+
+
+def account_id(tenant: str, idempotency_key: str) -> str:
+    """The id of an account whose caller did not choose one: `a` and 15 hex digits."""
+    return "a" + _digest("account", tenant, idempotency_key)[:15]
+
+
+def effect_id(saga: str, step: str, direction: Direction) -> str:
+    """The name of one posting. A retry keeps it; only the attempt number grows."""
+    return f"{saga}/{step}/{direction}"
+
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def fingerprint(definition: str, params: Mapping[str, object]) -> str:
+    """A digest of what was asked for: equal for equal bodies, whatever their key order."""
+    return blake2b(_canonical.encode([definition, dict(params)]), digest_size=12).hexdigest()

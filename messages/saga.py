@@ -1,0 +1,205 @@
+"""What can be asked of the saga engine, what participants answer, and what can have happened.
+
+Every saga event carries all that is needed to derive what has to be sent because of it.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from messages.identity import Direction
+from messages.plan import Plan
+
+SagaId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+SagaState = Literal["running", "compensating", "completed", "compensated", "parked"]
+FINISHED: frozenset[SagaState] = frozenset(("completed", "compensated"))
+
+
+class StartSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartSaga.v1"):
+    """Start what (tenant, idempotency key) stands for; `saga_id` is derived from the two.
+
+    `fingerprint` is a digest of definition and params: the same key with another body is refused.
+    `request_id` names this one attempt to ask, so that its sender can find the answer.
+    """
+
+    saga_id: SagaId
+    tenant: str
+    definition: str
+    params: dict[str, Any]
+    fingerprint: str
+    request_id: str
+    issued_at_ms: int
+
+
+class StepApplied(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepApplied.v1"):
+    """A participant's answer: the effect is applied (now, or at an earlier attempt)."""
+
+    saga_id: SagaId
+    step: str
+    direction: Direction
+    attempt: int
+    result: dict[str, Any] = {}
+
+
+class StepDeclined(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepDeclined.v1"):
+    """A participant's answer: the effect is not applied, with the machine-readable reason."""
+
+    saga_id: SagaId
+    step: str
+    direction: Direction
+    attempt: int
+    reason: str
+    detail: str = ""
+
+
+SagaInput = StartSaga | StepApplied | StepDeclined
+
+
+class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStarted.v1"):
+    saga_id: str
+    at_ms: int
+    tenant: str
+    params: dict[str, Any]
+    fingerprint: str
+    request_id: str
+    plan: Plan
+
+
+class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
+    """The same request again: answered with the saga as it stands."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    state: SagaState
+    reason: str = ""
+
+
+class StartRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRefused.v1"):
+    saga_id: str
+    at_ms: int
+    request_id: str
+    reason: str
+    detail: str
+
+
+class StepRequested(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepRequested.v1"):
+    """A command goes out: `command` is its wire form, sent to `topic` in the partition of `key`."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+    direction: Direction
+    attempt: int
+    topic: str
+    key: str
+    command_type: str
+    command: msgspec.Raw
+    timeout_at_ms: int
+
+
+class StepSucceeded(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepSucceeded.v1"):
+    saga_id: str
+    at_ms: int
+    step: str
+    direction: Direction
+    attempt: int
+    result: dict[str, Any] = {}
+
+
+class StepRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepRefused.v1"):
+    """`retry_at_ms` 0: no further try."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+    direction: Direction
+    attempt: int
+    reason: str
+    detail: str = ""
+    retry_at_ms: int = 0
+
+
+class StepTimedOut(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepTimedOut.v1"):
+    """No answer in time: the effect may or may not be applied. `retry_at_ms` 0: no further try."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+    direction: Direction
+    attempt: int
+    retry_at_ms: int = 0
+
+
+class AnswerIgnored(msgspec.Struct, frozen=True, kw_only=True, tag="saga.AnswerIgnored.v1"):
+    """An answer that changes nothing (late, repeated, unknown): kept for the history."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+    direction: Direction
+    attempt: int
+    answer: str
+    why: str
+
+
+class CompensationStarted(
+    msgspec.Struct, frozen=True, kw_only=True, tag="saga.CompensationStarted.v1"
+):
+    """From here on the saga goes backward. `reason` is what it will end with."""
+
+    saga_id: str
+    at_ms: int
+    reason: str
+    step: str = ""
+    detail: str = ""
+
+
+class SagaCompleted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaCompleted.v1"):
+    saga_id: str
+    at_ms: int
+
+
+class SagaCompensated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaCompensated.v1"):
+    """Every step that was done is undone; `reason` says why the saga failed."""
+
+    saga_id: str
+    at_ms: int
+    reason: str
+
+
+class SagaParked(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaParked.v1"):
+    """Needs a person: `step`'s compensation, or a step past the pivot, keeps failing."""
+
+    saga_id: str
+    at_ms: int
+    reason: str
+    step: str
+    detail: str = ""
+
+
+class SagaResumed(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaResumed.v1"):
+    """No longer parked: `state` is where it goes on from, `reason` what led it back."""
+
+    saga_id: str
+    at_ms: int
+    state: Literal["running", "compensating"]
+    reason: str
+    step: str = ""
+
+
+SagaEvent = (
+    SagaStarted
+    | StartRepeated
+    | StartRefused
+    | StepRequested
+    | StepSucceeded
+    | StepRefused
+    | StepTimedOut
+    | AnswerIgnored
+    | CompensationStarted
+    | SagaCompleted
+    | SagaCompensated
+    | SagaParked
+    | SagaResumed
+)
