@@ -1,0 +1,277 @@
+"""One ownership of one partition: state, journal tail and outbox that live and end together.
+
+An epoch is used once. Whoever gives it up gives up everything in it: an append or a send that
+comes back later finds nobody, because the next epoch is another object with another state.
+"""
+
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from journal import snapshots
+from journal.log import Entry, Log, LogError, Place, Reader, Record, Writer
+from journal.machine import Machine
+from journal.metrics import PartitionMetrics
+from journal.outbox import Outbox
+from journal.progress import Progress, ProgressState, Verdict
+from journal.records import (
+    SEQUENCE,
+    SOURCE,
+    EventEntries,
+    RecordRejected,
+    is_opened,
+    link_entry,
+)
+from journal.service import Service
+from journal.snapshots import Manifest
+from journal.topics import DEAD_LETTERS
+from messages.wire import Undecodable, encode, type_name
+
+M = TypeVar("M")
+E = TypeVar("E")
+
+log_event = structlog.get_logger("journal.epoch")
+
+_RECORD_OVERHEAD_BYTES = 200
+_SNAPSHOT_BYTES_PER_RECORD = 200
+_REJECTED_TYPE = type_name(RecordRejected)
+
+
+class Deposed(Exception):
+    """Another owner has opened the partition: this one stops and releases nothing more."""
+
+    def __init__(self, place: Place, epoch: int, by_offset: int) -> None:
+        super().__init__(f"the owner of {place} since {epoch} was deposed at offset {by_offset}")
+        self.place = place
+        self.by_offset = by_offset
+
+
+class Epoch(Generic[M, E]):
+    """Made by `journal.opening.open_epoch`. `take` and `fire` decide, `commit` makes it count."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        service: Service[M, E],
+        place: Place,
+        offset: int,
+        machine: Machine[M, E],
+        progress: Progress,
+        writer: Writer,
+        outbox: Outbox,
+        metrics: PartitionMetrics,
+        last_snapshot: Manifest | None,
+        folded: int,
+    ) -> None:
+        self.offset = offset
+        self.machine = machine
+        self.progress = progress
+        self.outbox = outbox
+        self._log = log
+        self._service = service
+        self._place = place
+        self._source = str(place).encode()
+        self._next = offset + 1
+        self._writer = writer
+        self._metrics = metrics
+        self._entries = EventEntries(offset, str(place))
+        self._batch: list[Entry] = []
+        self._batch_bytes = 0
+        self._last_snapshot = last_snapshot
+        self._snapshot_number = 0
+        self._since_snapshot = folded
+
+    @property
+    def batch_bytes(self) -> int:
+        return self._batch_bytes
+
+    # Deciding
+
+    def take(self, record: Record, topic: str, now_ms: int) -> None:
+        """Handle one input record: count it once, decide, fold, note what has to be sent."""
+        progress = self.progress
+        progress.input_next = record.offset + 1
+        source = sequence = None
+        headers = record.headers
+        for name, value in headers:
+            if name == SOURCE:
+                source = value
+            elif name == SEQUENCE:
+                sequence = value
+        if sequence is not None:
+            number = int(sequence) if sequence.isdigit() and len(sequence) < 19 else -1
+            if source is None or number < 1:
+                self._reject(record, topic, "the link's source or sequence is malformed")
+                return
+            sender = source.decode(errors="replace")
+            match progress.judge(sender, number):
+                case Verdict.DUPLICATE:
+                    self._metrics.duplicates.inc()
+                    return
+                case Verdict.GAP:
+                    self._metrics.gaps.inc()
+                    log_event.warning(
+                        "link_gap", place=str(self._place), source=sender, sequence=number
+                    )
+                    return
+                case Verdict.NEXT:
+                    progress.accept(sender, number)
+        try:
+            message = self._service.inputs.decode(record.value)
+        except Undecodable as error:
+            self._reject(record, topic, error.reason)
+            return
+        for event in self.machine.decide(message, now_ms):
+            self._fold(event)
+
+    def fire(self, now_ms: int) -> int:
+        """Decide for one aggregate whose timer is due; how many events that gave."""
+        events = self.machine.fire(now_ms)
+        for event in events:
+            self._fold(event)
+        return len(events)
+
+    def _fold(self, event: E) -> None:
+        machine = self.machine
+        self._add(event, machine.key_of(event))
+        machine.evolve(event)
+        for output in machine.outputs(event):
+            place = self._service.route(output.topic, output.key)
+            sequence = self.progress.next_sequence(place)
+            self.progress.enqueue(
+                place,
+                sequence,
+                link_entry(output.key, output.value, output.type, self._source, sequence),
+            )
+
+    def _reject(self, record: Record, topic: str, reason: str) -> None:
+        rejected = RecordRejected(
+            topic=topic,
+            partition=self._place.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            reason=reason,
+            key=record.key,
+            value=record.value,
+            headers=[(name, bytes(value or b"")) for name, value in record.headers],
+        )
+        self._metrics.dead_letters.inc()
+        log_event.warning("record_rejected", topic=topic, offset=record.offset, reason=reason[:200])
+        self._add(rejected, dead_letter_key(rejected))
+        enqueue_dead_letter(self.progress, self._source, rejected)
+
+    def _add(self, event: Any, key: str) -> None:
+        entry = self._entries.entry(event, key, self._next + len(self._batch))
+        self._batch.append(entry)
+        self._batch_bytes += len(entry.value or b"") + _RECORD_OVERHEAD_BYTES
+
+    # Making it count
+
+    async def commit(self, now_ms: int) -> None:
+        """Append the batch and release its outputs. Nothing to do when nothing happened.
+
+        Raises AppendInDoubt or Deposed: the epoch is over, nothing of the batch was released.
+        """
+        if not self._batch and not self.progress.changed:
+            return
+        self._add(self.progress.close_batch(now_ms), "")
+        batch = self._batch
+        self._batch, self._batch_bytes = [], 0
+        began = time.perf_counter()
+        first = await self._writer.append(self._place, batch)
+        if first != self._next:
+            await self._look_between(self._next, first)
+        self._next = first + len(batch)
+        self._since_snapshot += len(batch)
+        self._metrics.commit_s.observe(time.perf_counter() - began)
+        self._metrics.events.inc(len(batch))
+        self.outbox.release()
+
+    async def _look_between(self, expected: int, first: int) -> None:
+        """Somebody else wrote before our batch: harmless, unless it was an `Opened`."""
+        if first < expected:
+            # The log lost acknowledged records, or this is not the journal we know.
+            raise Deposed(self._place, self.offset, first)
+        reader = self._log.reader({self._place: expected})
+        try:
+            position = expected
+            while position < first:
+                for record in await _read(reader, self._place, position):
+                    if record.offset >= first:
+                        break
+                    position = record.offset + 1
+                    if is_opened(record.headers):
+                        raise Deposed(self._place, self.offset, record.offset)
+                    self._metrics.void.inc()
+        finally:
+            await reader.close()
+
+    # Snapshots
+
+    def snapshot_due(self) -> bool:
+        """Whether enough was folded since the last snapshot. The larger the last one was, the
+        longer the wait, so that snapshots cost a bounded share of the work."""
+        size = self._last_snapshot.bytes if self._last_snapshot is not None else 0
+        return self._since_snapshot >= max(
+            self._service.tuning.snapshot_every, size // _SNAPSHOT_BYTES_PER_RECORD
+        )
+
+    def begin_snapshot(self) -> Coroutine[Any, Any, None]:
+        """Take hold of the state as of this call (right after a commit); awaiting the result
+        writes it while the epoch works on."""
+        self._snapshot_number += 1
+        self._since_snapshot = 0
+        return self._write_snapshot(
+            self._snapshot_number, self._next, self.progress.state(), self.machine.snapshot()
+        )
+
+    async def _write_snapshot(
+        self, number: int, journal_next: int, progress: ProgressState, chunks: Iterable[bytes]
+    ) -> None:
+        place = Place(self._service.topics.snapshots, self._place.partition)
+        try:
+            manifest = await snapshots.save(
+                self._log,
+                place,
+                epoch=self.offset,
+                number=number,
+                journal_next=journal_next,
+                progress=progress,
+                chunks=chunks,
+            )
+            if self._last_snapshot is not None:
+                await snapshots.forget(self._log, place, self._last_snapshot)
+        except LogError as error:
+            # Only a cache: the next one is tried when it is due again.
+            log_event.warning("snapshot_failed", place=str(place), cause=str(error))
+            return
+        self._last_snapshot = manifest
+        log_event.info("snapshot_saved", place=str(place), journal_next=journal_next)
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+def dead_letter_key(rejected: RecordRejected) -> str:
+    return f"{rejected.topic}/{rejected.partition}/{rejected.offset}"
+
+
+def enqueue_dead_letter(progress: Progress, source: bytes, rejected: RecordRejected) -> None:
+    """The copy for the dead-letter topic: an output like any other, so it is never lost."""
+    place = Place(DEAD_LETTERS, 0)
+    sequence = progress.next_sequence(place)
+    entry = link_entry(
+        dead_letter_key(rejected), encode(rejected), _REJECTED_TYPE, source, sequence
+    )
+    progress.enqueue(place, sequence, entry)
+
+
+async def _read(reader: Reader, place: Place, position: int) -> Sequence[Record]:
+    while True:
+        records = (await reader.read(500, 1000)).get(place)
+        if records:
+            return records
+        log_event.info("waiting_for_journal", place=str(place), position=position)

@@ -1,0 +1,331 @@
+# aiokafka has no types: what comes out of it is pinned down by casts and annotations here.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+"""The log port on Kafka, by aiokafka. It holds the work-rounds for the client's faults.
+
+Writers are idempotent producers with acks=all that live as long as nothing is in doubt; readers
+are consumers without a group, manually assigned: group offsets never decide what is processed.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, cast
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    for_code,
+)
+from aiokafka.structs import TopicPartition
+
+from journal.log import (
+    AppendInDoubt,
+    BatchTooLarge,
+    Entry,
+    LogError,
+    LogUnreachable,
+    Place,
+    PositionLost,
+    Reader,
+    Record,
+    TopicSpec,
+    Writer,
+)
+from journal.topics import MAX_BATCH_BYTES
+
+log_event = structlog.get_logger("journal.kafka")
+
+_START_S: Final = 15.0
+_APPEND_S: Final = 15.0
+_STOP_S: Final = 5.0
+_TOPIC_EXISTS: Final = 36
+_RETRY_PAUSE_S: Final = 0.5
+
+
+class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Kafka is and how to get in. `prefix` goes before every topic name.
+
+    `replication` applies to topics that are created; 0: 3, or the number of brokers if smaller.
+    Topics with 3 replicas or more demand 2 in sync, so that no acknowledged record is on one disk.
+    """
+
+    bootstrap: str
+    prefix: str = ""
+    client_id: str = "makegood"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = None
+    password: str | None = None
+    replication: int = 0
+
+    def client_options(self) -> dict[str, Any]:
+        tls = self.security_protocol in ("SSL", "SASL_SSL")
+        return {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": self.client_id,
+            "security_protocol": self.security_protocol,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.username,
+            "sasl_plain_password": self.password,
+            "ssl_context": ssl.create_default_context() if tls else None,
+        }
+
+
+class KafkaLog:
+    """`connect` first; `close` at the end."""
+
+    def __init__(self, address: KafkaAddress) -> None:
+        self._address = address
+        self._admin: AIOKafkaAdminClient | None = None
+        self._offsets: AIOKafkaConsumer | None = None
+
+    async def connect(self, timeout_s: float = 60.0) -> None:
+        """Wait until a broker answers, at most `timeout_s`. Raises LogUnreachable."""
+        deadline = time.monotonic() + timeout_s
+        said = False
+        while True:
+            admin = AIOKafkaAdminClient(**self._address.client_options())
+            try:
+                await asyncio.wait_for(admin.start(), _START_S)
+            except (KafkaError, OSError, TimeoutError) as error:
+                await _bounded(admin.close())
+                if time.monotonic() >= deadline:
+                    raise LogUnreachable(self._address.bootstrap, timeout_s, str(error)) from error
+                if not said:
+                    said = True
+                    log_event.warning(
+                        "waiting_for_kafka",
+                        bootstrap=self._address.bootstrap,
+                        at_most_s=timeout_s,
+                    )
+                await asyncio.sleep(_RETRY_PAUSE_S)
+                continue
+            self._admin = admin
+            return
+
+    async def close(self) -> None:
+        if self._offsets is not None:
+            await _bounded(self._offsets.stop())
+        if self._admin is not None:
+            await _bounded(self._admin.close())
+
+    def physical(self, topic: str) -> str:
+        return self._address.prefix + topic
+
+    async def partitions(self, topic: str) -> int:
+        found = await self._ask("describe_topics", [self.physical(topic)])
+        return len(found[0]["partitions"]) if found and found[0]["error_code"] == 0 else 0
+
+    async def create(self, topics: Sequence[TopicSpec]) -> None:
+        replication = self._address.replication
+        if replication == 0:
+            cluster = await self._ask("describe_cluster")
+            replication = min(3, len(cluster["brokers"]))
+        insync = {"min.insync.replicas": "2"} if replication >= 3 else {}
+        wanted = [
+            NewTopic(
+                self.physical(spec.name),
+                spec.partitions,
+                replication,
+                topic_configs={**spec.config, **insync},
+            )
+            for spec in topics
+        ]
+        answer = await self._ask("create_topics", wanted)
+        for topic, code, message in answer.topic_errors:
+            if code not in (0, _TOPIC_EXISTS):
+                raise LogError(f"topic {topic} was not created: {message or for_code(code)}")
+        for spec in topics:
+            await self._await_topic(spec.name)
+
+    async def _await_topic(self, topic: str) -> None:
+        # Metadata spreads after the creation is confirmed.
+        deadline = time.monotonic() + _START_S
+        while await self.partitions(topic) == 0:
+            if time.monotonic() > deadline:
+                raise LogError(f"topic {topic} was created but is not in the metadata")
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._admin is None:
+            raise LogError("not connected: call connect() first")
+        try:
+            return await asyncio.wait_for(getattr(self._admin, method)(*arguments), _START_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogError(f"Kafka refused {method}: {error!r}") from error
+
+    async def bounds(self, place: Place) -> tuple[int, int]:
+        try:
+            if self._offsets is None:
+                consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
+                await asyncio.wait_for(consumer.start(), _START_S)
+                self._offsets = consumer
+            at = TopicPartition(self.physical(place.topic), place.partition)
+            first = await asyncio.wait_for(self._offsets.beginning_offsets([at]), _START_S)
+            end = await asyncio.wait_for(self._offsets.end_offsets([at]), _START_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
+        return first[at], end[at]
+
+    def writer(self) -> Writer:
+        return KafkaWriter(self._address)
+
+    def reader(self, starts: Mapping[Place, int]) -> Reader:
+        return KafkaReader(self._address, starts)
+
+
+class KafkaWriter:
+    """One idempotent producer; started at the first append."""
+
+    max_batch_bytes = MAX_BATCH_BYTES
+
+    def __init__(self, address: KafkaAddress) -> None:
+        self._address = address
+        self._producer: AIOKafkaProducer | None = None
+        self._starting: asyncio.Lock = asyncio.Lock()
+        self._spent = False
+
+    async def append(self, place: Place, entries: Sequence[Entry]) -> int:
+        if self._spent:
+            raise AppendInDoubt(place, "this writer was given up")
+        try:
+            producer = self._producer or await self._start()
+            batch = producer.create_batch()
+            for entry in entries:
+                added = batch.append(
+                    key=entry.key, value=entry.value, timestamp=None, headers=[*entry.headers]
+                )
+                if added is None:
+                    raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
+            batch.close()
+            topic = self._address.prefix + place.topic
+            async with asyncio.timeout(_APPEND_S):
+                future = await producer.send_batch(batch, topic, partition=place.partition)
+                acknowledged = await future
+        except (KafkaError, OSError, TimeoutError, AssertionError, IllegalStateError) as error:
+            # AssertionError: a connection lost inside the client's coordinator lookup.
+            self._spent = True
+            raise AppendInDoubt(place, repr(error)) from error
+        offset = cast("int", acknowledged.offset)
+        if offset < 0:
+            self._spent = True
+            raise AppendInDoubt(place, "the broker dropped it as a repetition, offset unknown")
+        return offset
+
+    async def _start(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._address.client_options(),
+                    acks="all",
+                    enable_idempotence=True,
+                    linger_ms=0,
+                    max_batch_size=self.max_batch_bytes,
+                    max_request_size=self.max_batch_bytes + 64 * 1024,
+                    request_timeout_ms=10_000,
+                    retry_backoff_ms=20,
+                )
+                try:
+                    await asyncio.wait_for(producer.start(), _START_S)
+                except (KafkaError, OSError, TimeoutError):
+                    await _bounded(producer.stop())
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def close(self) -> None:
+        self._spent = True
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await _bounded(producer.stop())
+
+
+class KafkaReader:
+    """One consumer, manually assigned; (re)started as needed."""
+
+    def __init__(self, address: KafkaAddress, starts: Mapping[Place, int]) -> None:
+        self._address = address
+        self._positions = dict(starts)
+        self._places = {
+            TopicPartition(address.prefix + place.topic, place.partition): place for place in starts
+        }
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
+        try:
+            consumer = self._consumer or await self._start()
+            found = await consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            at, position = next(iter(cast("dict[TopicPartition, int]", error.args[0]).items()))
+            place = self._places[at]
+            raise PositionLost(place, position, *await self._bounds(at)) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            log_event.warning("read_failed", cause=repr(error))
+            await self._drop()
+            await asyncio.sleep(_RETRY_PAUSE_S)
+            return {}
+        places = self._places
+        answer: dict[Place, Sequence[Record]] = {}
+        for at, records in found.items():
+            place = places[at]
+            self._positions[place] = records[-1].offset + 1
+            answer[place] = records
+        return answer
+
+    async def _bounds(self, at: TopicPartition) -> tuple[int, int]:
+        if self._consumer is None:
+            return -1, -1
+        try:
+            async with asyncio.timeout(_START_S):
+                first = await self._consumer.beginning_offsets([at])
+                end = await self._consumer.end_offsets([at])
+        except (KafkaError, TimeoutError):
+            return -1, -1
+        return cast("int", first[at]), cast("int", end[at])
+
+    async def _start(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **self._address.client_options(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            check_crcs=False,
+            fetch_max_wait_ms=500,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            request_timeout_ms=15_000,
+            retry_backoff_ms=50,
+        )
+        try:
+            await asyncio.wait_for(consumer.start(), _START_S)
+        except (KafkaError, OSError, TimeoutError):
+            await _bounded(consumer.stop())
+            raise
+        consumer.assign(list(self._places))
+        for at, place in self._places.items():
+            consumer.seek(at, self._positions[place])
+        self._consumer = consumer
+        return consumer
+
+    async def _drop(self) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await _bounded(consumer.stop())
+
+    async def close(self) -> None:
+        await self._drop()
+
+
+async def _bounded(stopping: Any) -> None:
+    """Stop a client that might hang or fail: it is being thrown away in any case."""
+    try:
+        await asyncio.wait_for(stopping, _STOP_S)
+    except (KafkaError, KafkaConnectionError, OSError, TimeoutError) as error:
+        log_event.info("client_stop_failed", cause=repr(error))

@@ -1,0 +1,214 @@
+"""The log port in memory, deterministic: for the simulator and for fast tests.
+
+Faults come from outside through `Weather`; without any, it behaves like a healthy Kafka. It never
+reads a clock and draws no random number itself.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from journal.log import (
+    AppendInDoubt,
+    BatchTooLarge,
+    Entry,
+    Headers,
+    LogError,
+    Place,
+    PositionLost,
+    Reader,
+    Record,
+    TopicSpec,
+    Writer,
+)
+
+
+class MemoryRecord(NamedTuple):
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Fate(Enum):
+    """What becomes of one append."""
+
+    ACKNOWLEDGED = auto()
+    ACK_LOST = auto()
+    """It lands; the writer hears nothing."""
+    NEVER = auto()
+    """It does not land; the writer hears nothing."""
+    LATE = auto()
+    """The writer gives up first; it lands after `Weather.late_s`."""
+
+
+class Weather(Protocol):
+    """Decides delays (seconds) and fates; called in a deterministic order."""
+
+    def append_s(self, place: Place) -> float: ...
+    def fate(self, place: Place) -> Fate: ...
+    def late_s(self, place: Place) -> float: ...
+    def read_s(self, place: Place) -> float: ...
+    def now_ms(self) -> int: ...
+
+
+class FairWeather:
+    """Everything succeeds at once; time stands still."""
+
+    def append_s(self, place: Place) -> float:
+        return 0.0
+
+    def fate(self, place: Place) -> Fate:
+        return Fate.ACKNOWLEDGED
+
+    def late_s(self, place: Place) -> float:
+        return 0.0
+
+    def read_s(self, place: Place) -> float:
+        return 0.0
+
+    def now_ms(self) -> int:
+        return 0
+
+
+class MemoryLog:
+    max_batch_bytes = 4 * 1024 * 1024
+
+    def __init__(self, weather: Weather | None = None) -> None:
+        self.weather: Weather = weather or FairWeather()
+        self.records: dict[Place, list[MemoryRecord]] = {}
+        self._partitions: dict[str, int] = {}
+        self._first: dict[Place, int] = {}
+        self._news: dict[Place, list[asyncio.Event]] = {}
+
+    async def partitions(self, topic: str) -> int:
+        return self._partitions.get(topic, 0)
+
+    async def create(self, topics: Sequence[TopicSpec]) -> None:
+        for spec in topics:
+            if self._partitions.setdefault(spec.name, spec.partitions) == spec.partitions:
+                for partition in range(spec.partitions):
+                    self.records.setdefault(Place(spec.name, partition), [])
+
+    async def bounds(self, place: Place) -> tuple[int, int]:
+        first = self._first.get(place, 0)
+        return first, first + len(self.records[place])
+
+    def truncate(self, place: Place, first: int) -> None:
+        """Delete the records before offset `first`, as retention would."""
+        gone = first - self._first.get(place, 0)
+        del self.records[place][:gone]
+        self._first[place] = first
+
+    def writer(self) -> Writer:
+        return _MemoryWriter(self)
+
+    def reader(self, starts: Mapping[Place, int]) -> Reader:
+        return _MemoryReader(self, starts)
+
+    def land(self, place: Place, entries: Sequence[Entry]) -> int:
+        """Write a batch, now. Returns its first offset."""
+        if place not in self.records:
+            raise LogError(f"there is no {place}")
+        held = self.records[place]
+        first = self._first.get(place, 0) + len(held)
+        now_ms = self.weather.now_ms()
+        held.extend(
+            MemoryRecord(first + i, now_ms, entry.key, entry.value, entry.headers)
+            for i, entry in enumerate(entries)
+        )
+        for event in self._news.get(place, ()):
+            event.set()
+        return first
+
+    def slice(self, place: Place, position: int, count: int) -> list[MemoryRecord]:
+        first = self._first.get(place, 0)
+        held = self.records[place]
+        if position < first or position > first + len(held):
+            raise PositionLost(place, position, first, first + len(held))
+        return held[position - first : position - first + count]
+
+    def watch(self, place: Place, event: asyncio.Event) -> None:
+        self._news.setdefault(place, []).append(event)
+
+    def unwatch(self, place: Place, event: asyncio.Event) -> None:
+        watching = self._news.get(place, [])
+        if event in watching:
+            watching.remove(event)
+
+
+class _MemoryWriter:
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._spent = False
+        self._turn: dict[Place, asyncio.Lock] = {}
+
+    @property
+    def max_batch_bytes(self) -> int:
+        return self._log.max_batch_bytes
+
+    async def append(self, place: Place, entries: Sequence[Entry]) -> int:
+        size = sum(len(e.value or b"") + len(e.key or b"") + 60 for e in entries)
+        if size > self.max_batch_bytes:
+            raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
+        async with self._turn.setdefault(place, asyncio.Lock()):
+            weather = self._log.weather
+            if self._spent:
+                raise AppendInDoubt(place, "this writer was given up")
+            fate = weather.fate(place)
+            await asyncio.sleep(weather.append_s(place))
+            match fate:
+                case Fate.ACKNOWLEDGED:
+                    return self._log.land(place, entries)
+                case Fate.ACK_LOST:
+                    self._log.land(place, entries)
+                case Fate.LATE:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(weather.late_s(place), self._log.land, place, list(entries))
+                case Fate.NEVER:
+                    pass
+            self._spent = True
+            raise AppendInDoubt(place, fate.name.lower())
+
+    async def close(self) -> None:
+        self._spent = True
+
+
+class _MemoryReader:
+    def __init__(self, log: MemoryLog, starts: Mapping[Place, int]) -> None:
+        self._log = log
+        self._positions = dict(starts)
+        self._news = asyncio.Event()
+        for place in starts:
+            log.watch(place, self._news)
+
+    async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
+        found = self._take(max_records)
+        if not found and wait_ms > 0:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), wait_ms / 1000)
+            except TimeoutError:
+                return {}
+            found = self._take(max_records)
+        for place in found:
+            await asyncio.sleep(self._log.weather.read_s(place))
+        return found
+
+    def _take(self, max_records: int) -> dict[Place, Sequence[Record]]:
+        found: dict[Place, Sequence[Record]] = {}
+        left = max_records
+        for place, position in self._positions.items():
+            if left <= 0:
+                break
+            if records := self._log.slice(place, position, left):
+                found[place] = records
+                self._positions[place] = records[-1].offset + 1
+                left -= len(records)
+        return found
+
+    async def close(self) -> None:
+        for place in self._positions:
+            self._log.unwatch(place, self._news)

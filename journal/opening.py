@@ -1,0 +1,218 @@
+"""Taking a partition over: append `Opened`, then read the journal up to it.
+
+Whatever was in doubt before is now either ahead of our `Opened`, and counts, or behind it, and
+is void. Nothing is guessed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from journal import snapshots
+from journal.clock import Clock
+from journal.epoch import Deposed, Epoch, enqueue_dead_letter
+from journal.epochs import EpochRule
+from journal.log import Log, Place, PositionLost, Record
+from journal.machine import Machine
+from journal.metrics import PartitionMetrics
+from journal.outbox import Outbox
+from journal.progress import Progress
+from journal.records import Advanced, Opened, RecordRejected, is_opened, link_entry, opened_entry
+from journal.service import Service
+from journal.snapshots import Snapshot
+from messages.wire import Codec, Undecodable
+
+M = TypeVar("M")
+E = TypeVar("E")
+
+log_event = structlog.get_logger("journal.opening")
+
+_READ_RECORDS = 5000
+
+
+class JournalCorrupt(Exception):
+    """A valid journal record can't be decoded. Skipping it could lose money: a person decides."""
+
+    def __init__(self, place: Place, offset: int, reason: str) -> None:
+        super().__init__(
+            f"{place} offset {offset} can't be decoded: {reason}. The partition stays stopped, "
+            "because skipping an event could lose money. Deploy the version that wrote it, or "
+            "see 'A journal record that can't be decoded' in docs/operations.md."
+        )
+        self.place = place
+        self.offset = offset
+
+
+class PartitionsChanged(Exception):
+    """The service's partition count is not the one its journal was made with."""
+
+    def __init__(self, topic: str, recorded: int, found: int) -> None:
+        super().__init__(
+            f"{topic} was made with {recorded} partitions and now has {found}. Keys would belong "
+            "to other partitions than their history: refusing to start. Restore the topic with "
+            f"{recorded} partitions; to change the count, copy the journal into a new one."
+        )
+        self.topic = topic
+        self.recorded = recorded
+        self.found = found
+
+
+async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
+    """Raises PartitionsChanged when input and journal do not match, or changed since the first
+    record of the journal was written."""
+    journal, inputs = service.topics.journal, service.topics.input
+    found = await log.partitions(journal)
+    for topic in (journal, inputs):
+        count = await log.partitions(topic)
+        if count != service.partitions:
+            raise PartitionsChanged(topic, service.partitions, count)
+    for partition in range(found):
+        place = service.topics.journal_at(partition)
+        first, end = await log.bounds(place)
+        if first >= end:
+            continue
+        reader = log.reader({place: first})
+        try:
+            records = (await reader.read(1, 5000)).get(place, ())
+        finally:
+            await reader.close()
+        for record in records[:1]:
+            opened = decode_event(service.events, place, record)
+            if isinstance(opened, Opened) and opened.partitions != service.partitions:
+                raise PartitionsChanged(journal, opened.partitions, service.partitions)
+
+
+async def open_epoch(
+    log: Log,
+    service: Service[M, E],
+    partition: int,
+    owner: str,
+    clock: Clock,
+    metrics: PartitionMetrics,
+    pause: Callable[[int], Awaitable[None]],
+) -> Epoch[M, E]:
+    """Own `partition` from here on. Raises LogError (try again) or Deposed, JournalCorrupt,
+    SentMismatch, PositionLost."""
+    began = time.perf_counter()
+    place = service.topics.journal_at(partition)
+    opened = Opened(owner=owner, partitions=service.partitions, at_ms=clock.now_ms())
+    writer = log.writer()
+    try:
+        offset = await writer.append(place, [opened_entry(opened, str(place))])
+        snapshot = await snapshots.load(log, Place(service.topics.snapshots, partition))
+        if snapshot is not None and snapshot.manifest.journal_next > offset:
+            # A snapshot of another journal (the topic was made anew): it says nothing of ours.
+            log_event.warning("snapshot_ahead_of_journal", place=str(place))
+            snapshot = None
+        machine = service.machine(partition)
+        replay = Replay(service, place, machine, snapshot)
+        await replay.until(log, offset)
+    except BaseException:
+        await writer.close()
+        raise
+    metrics.openings.inc()
+    metrics.restore_s.set(time.perf_counter() - began)
+    log_event.info(
+        "partition_opened",
+        place=str(place),
+        epoch=offset,
+        from_snapshot=snapshot is not None,
+        folded=replay.folded,
+        took_ms=round((time.perf_counter() - began) * 1000),
+    )
+    return Epoch(
+        log=log,
+        service=service,
+        place=place,
+        offset=offset,
+        machine=machine,
+        progress=replay.progress,
+        writer=writer,
+        outbox=Outbox(log, replay.progress, metrics, pause),
+        metrics=metrics,
+        last_snapshot=snapshot.manifest if snapshot else None,
+        folded=replay.folded,
+    )
+
+
+class Replay(Generic[M, E]):
+    """Folds a journal partition, from a snapshot or from its beginning, into a machine."""
+
+    def __init__(
+        self,
+        service: Service[M, E],
+        place: Place,
+        machine: Machine[M, E],
+        snapshot: Snapshot | None,
+    ) -> None:
+        self._service = service
+        self._place = place
+        self._machine = machine
+        self._source = str(place).encode()
+        self.folded = 0
+        if snapshot is None:
+            self._position: int | None = None
+            self._rule = EpochRule()
+            self.progress = Progress(place)
+        else:
+            self._position = snapshot.manifest.journal_next
+            self._rule = EpochRule(snapshot.manifest.epoch)
+            self.progress = Progress.of(place, snapshot.manifest.progress)
+            for chunk in snapshot.chunks:
+                machine.restore(chunk)
+
+    async def until(self, log: Log, opened_at: int) -> None:
+        """Fold everything before our own `Opened` at `opened_at`."""
+        position = self._position
+        if position is None:
+            position, _ = await log.bounds(self._place)
+            if position != 0:
+                raise PositionLost(self._place, 0, position, opened_at + 1)
+        reader = log.reader({self._place: position})
+        try:
+            while position <= opened_at:
+                records = (await reader.read(_READ_RECORDS, 1000)).get(self._place, ())
+                for record in records:
+                    position = record.offset + 1
+                    if record.offset < opened_at:
+                        self._fold(record)
+                    elif record.offset == opened_at:
+                        if not is_opened(record.headers):
+                            raise Deposed(self._place, opened_at, record.offset)
+                    elif is_opened(record.headers):
+                        raise Deposed(self._place, opened_at, record.offset)
+                # A long journal must not hold the loop that serves other partitions.
+                await asyncio.sleep(0)
+        finally:
+            await reader.close()
+
+    def _fold(self, record: Record) -> None:
+        if not self._rule.admits(record):
+            return
+        self.folded += 1
+        event = decode_event(self._service.events, self._place, record)
+        if isinstance(event, Advanced):
+            self.progress.replay(event)
+        elif isinstance(event, RecordRejected):
+            enqueue_dead_letter(self.progress, self._source, event)
+        elif not isinstance(event, Opened):
+            self._machine.evolve(event)
+            for output in self._machine.outputs(event):
+                place = self._service.route(output.topic, output.key)
+                sequence = self.progress.next_sequence(place)
+                self.progress.enqueue(
+                    place,
+                    sequence,
+                    link_entry(output.key, output.value, output.type, self._source, sequence),
+                )
+
+
+def decode_event(codec: Codec[Any], place: Place, record: Record) -> Any:
+    """The event in a record that counts. Raises JournalCorrupt."""
+    try:
+        return codec.decode(record.value)
+    except Undecodable as error:
+        raise JournalCorrupt(place, record.offset, error.reason) from error

@@ -1,0 +1,153 @@
+"""The owner of one partition at work: read inputs, decide, append, release; again and again.
+
+While an append is under way, inputs gather; all of them go into the next batch (group commit).
+Any doubt about an append ends the epoch and opens a new one.
+"""
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+import structlog
+
+from journal.clock import Clock
+from journal.epoch import Deposed, Epoch
+from journal.log import Log, LogError, Place, PositionLost, Record
+from journal.metrics import PartitionMetrics
+from journal.opening import JournalCorrupt, open_epoch
+from journal.progress import SentMismatch
+from journal.service import Service
+
+M = TypeVar("M")
+E = TypeVar("E")
+
+log_event = structlog.get_logger("journal.processor")
+
+
+class Ending(Enum):
+    """Why a processor stopped by itself."""
+
+    DEPOSED = auto()
+    """Another owner took the partition."""
+    HALTED = auto()
+    """The partition needs a person; the reason was logged and `makegood_partition_halted` is 1."""
+
+
+class Processor(Generic[M, E]):
+    """`run` owns `partition` until it is cancelled, deposed or halted."""
+
+    def __init__(
+        self, log: Log, service: Service[M, E], partition: int, owner: str, clock: Clock
+    ) -> None:
+        self._log = log
+        self._service = service
+        self._partition = partition
+        self._owner = owner
+        self._clock = clock
+        self._place = service.topics.journal_at(partition)
+        self._input = Place(service.topics.input, partition)
+        self._metrics = PartitionMetrics(service.topics.name, partition)
+        self.working = asyncio.Event()
+        """Set while an epoch is open and handles inputs."""
+
+    async def run(self) -> Ending:
+        failures = 0
+        while True:
+            try:
+                epoch = await open_epoch(
+                    self._log,
+                    self._service,
+                    self._partition,
+                    self._owner,
+                    self._clock,
+                    self._metrics,
+                    self._pause,
+                )
+                failures = 0
+                await self._work(epoch)
+            except Deposed as deposed:
+                log_event.warning("owner_deposed", place=str(self._place), why=str(deposed))
+                return Ending.DEPOSED
+            except (JournalCorrupt, SentMismatch, PositionLost) as error:
+                self._metrics.halted.set(1)
+                log_event.critical("partition_halted", place=str(self._place), why=str(error))
+                return Ending.HALTED
+            except LogError as error:
+                failures += 1
+                log_event.warning("epoch_given_up", place=str(self._place), cause=str(error))
+                await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        tuning = self._service.tuning
+        await asyncio.sleep(min(tuning.max_pause_s, tuning.first_pause_s * 2 ** min(failures, 16)))
+
+    async def _work(self, epoch: Epoch[M, E]) -> None:
+        outbox = asyncio.create_task(epoch.outbox.run())
+        snapshot: asyncio.Task[None] | None = None
+        reader = self._log.reader({self._input: epoch.progress.input_next})
+        backlog: deque[Record] = deque()
+        tuning = self._service.tuning
+        try:
+            epoch.outbox.release()
+            self.working.set()
+            while True:
+                await _room(outbox, epoch, tuning.max_unconfirmed)
+                if not backlog:
+                    found = await reader.read(tuning.max_batch_records, self._wait_ms(epoch))
+                    backlog.extend(found.get(self._input, ()))
+                now_ms = max(self._clock.now_ms(), epoch.progress.at_ms)
+                self._decide(epoch, backlog, now_ms)
+                await epoch.commit(now_ms)
+                if epoch.snapshot_due() and (snapshot is None or snapshot.done()):
+                    snapshot = asyncio.create_task(epoch.begin_snapshot())
+        finally:
+            self.working.clear()
+            tasks = [task for task in (outbox, snapshot) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await reader.close()
+            await epoch.close()
+
+    def _wait_ms(self, epoch: Epoch[M, E]) -> int:
+        due_ms = epoch.machine.next_due_ms()
+        idle_ms = self._service.tuning.idle_wait_ms
+        if due_ms is None:
+            return idle_ms
+        return max(0, min(idle_ms, due_ms - self._clock.now_ms()))
+
+    def _decide(self, epoch: Epoch[M, E], backlog: deque[Record], now_ms: int) -> None:
+        tuning = self._service.tuning
+        handled = 0
+        while (
+            backlog
+            and handled < tuning.max_batch_records
+            and epoch.batch_bytes < tuning.max_batch_bytes
+        ):
+            epoch.take(backlog.popleft(), self._input.topic, now_ms)
+            handled += 1
+        self._metrics.inputs.inc(handled)
+        while (
+            handled < tuning.max_batch_records
+            and epoch.batch_bytes < tuning.max_batch_bytes
+            and (due_ms := epoch.machine.next_due_ms()) is not None
+            and due_ms <= now_ms
+        ):
+            epoch.fire(now_ms)
+            handled += 1
+
+
+async def _room(outbox: asyncio.Task[None], epoch: Epoch[M, E], limit: int) -> None:
+    """Wait for the outbox to have room; an outbox that broke breaks the epoch."""
+    if outbox.done():
+        outbox.result()
+    if epoch.progress.unconfirmed() < limit:
+        return
+    room = asyncio.create_task(epoch.outbox.room(limit))
+    try:
+        await asyncio.wait({outbox, room}, return_when=asyncio.FIRST_COMPLETED)
+        if outbox.done():
+            outbox.result()
+    finally:
+        room.cancel()

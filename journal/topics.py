@@ -1,0 +1,80 @@
+"""A service's topics and their settings. Input and journal have the same number of partitions."""
+
+from typing import Final, NamedTuple
+
+from journal.log import Place, TopicSpec
+
+DEAD_LETTERS: Final = "deadletter"
+
+MAX_INPUT_BYTES: Final = 1024 * 1024
+"""The largest batch that an input takes; the broker itself refuses a larger one."""
+
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""The largest batch that a journal takes."""
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+class ServiceTopics(NamedTuple):
+    """The topics of the service `name`."""
+
+    name: str
+
+    @property
+    def input(self) -> str:
+        return f"{self.name}.input"
+
+    @property
+    def journal(self) -> str:
+        return f"{self.name}.journal"
+
+    @property
+    def snapshots(self) -> str:
+        return f"{self.name}.snapshots"
+
+    def journal_at(self, partition: int) -> Place:
+        return Place(self.journal, partition)
+
+    def specs(self, partitions: int) -> list[TopicSpec]:
+        return [
+            # Inputs are consumed; 7 days leave time to bring a dead service back.
+            TopicSpec(
+                self.input,
+                partitions,
+                {
+                    "retention.ms": str(7 * _DAY_MS),
+                    "max.message.bytes": str(MAX_INPUT_BYTES),
+                },
+            ),
+            # The journal is the truth: kept for ever, never compacted.
+            TopicSpec(
+                self.journal,
+                partitions,
+                {
+                    "retention.ms": "-1",
+                    "retention.bytes": "-1",
+                    "cleanup.policy": "delete",
+                    "max.message.bytes": str(MAX_BATCH_BYTES + 64 * 1024),
+                },
+            ),
+            TopicSpec(
+                self.snapshots,
+                partitions,
+                {
+                    "cleanup.policy": "compact",
+                    "segment.bytes": str(16 * 1024 * 1024),
+                    "segment.ms": "600000",
+                    "min.cleanable.dirty.ratio": "0.1",
+                    "delete.retention.ms": "600000",
+                    "max.message.bytes": str(MAX_BATCH_BYTES + 64 * 1024),
+                },
+            ),
+        ]
+
+
+def dead_letter_spec(partitions: int) -> TopicSpec:
+    return TopicSpec(
+        DEAD_LETTERS,
+        partitions,
+        {"retention.ms": "-1", "max.message.bytes": str(MAX_BATCH_BYTES + 64 * 1024)},
+    )
