@@ -1,0 +1,109 @@
+"""The effect memory: what became of every effect of the last days, so that none is applied twice.
+
+Time is the `at_ms` of the events taken in, so the memory is a function of the journal. An effect is
+remembered for the horizon plus `MAX_SKEW_MS`. Why that is enough: an effect applied at A was asked
+for at I <= A + MAX_SKEW_MS (later ones are refused as coming from a wrong clock), and a command
+is refused from I + horizon on. When the effect is forgotten it is A + horizon + MAX_SKEW_MS or
+later, that is, no command that names it can pass any more.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from messages.account import RefusalReason
+
+MAX_SKEW_MS: Final = 5 * 60 * 1000
+"""How far a sender's clock may be ahead of ours: 5 minutes."""
+
+FORGOTTEN_PER_EVENT: Final = 4
+"""An event adds at most two effects, so four keep up and catch up."""
+
+Outcome = Literal["applied", "settled", "voided"] | RefusalReason
+"""`applied`: it happened and can be taken back. `settled`: it happened, and nothing is left of it
+to take back (undone, captured, released). `voided`: its compensation came first. Or the reason
+why it was refused."""
+
+
+class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of an effect. `attempt` is the send that the outcome was decided on, `at_ms`
+    when, `allowance_day` the UTC day whose daily limit it used, if it used one."""
+
+    account_id: str
+    fingerprint: int
+    attempt: int
+    outcome: Outcome
+    at_ms: int
+    allowance_day: int | None = None
+
+
+class EffectMemory:
+    """Effect id -> what became of it, in order of arrival.
+
+    An OrderedDict, for its first entry is found in O(1) however many were deleted before it.
+    """
+
+    def __init__(self, horizon_ms: int) -> None:
+        self._kept_ms = horizon_ms + MAX_SKEW_MS
+        self._effects: OrderedDict[str, Remembered] = OrderedDict()
+        self._in_order = True
+        self.clock_ms = 0
+        """The latest `at_ms` of the events taken in."""
+
+    def advance(self, at_ms: int) -> None:
+        """Time goes on, never back; a few effects that are past the horizon go."""
+        if not self._in_order:
+            self._put_in_order()
+        self.clock_ms = max(self.clock_ms, at_ms)
+        for _ in range(FORGOTTEN_PER_EVENT):
+            oldest = next(iter(self._effects.values()), None)
+            if oldest is None or self._is_remembered(oldest):
+                return
+            self._effects.popitem(last=False)
+
+    def recall(self, effect_id: str) -> Remembered | None:
+        """What became of the effect; None if it never came or is past the horizon, whether or
+        not its entry is already gone."""
+        known = self._effects.get(effect_id)
+        return known if known is not None and self._is_remembered(known) else None
+
+    def remember(self, effect_id: str, what: Remembered) -> None:
+        """`what.at_ms` must be `clock_ms`: the order of arrival is the order of time."""
+        self._effects.pop(effect_id, None)
+        self._effects[effect_id] = what
+
+    def settle(self, effect_id: str) -> None:
+        """Nothing is left to take back of the effect, if it is remembered as applied."""
+        known = self.recall(effect_id)
+        if known is not None and known.outcome == "applied":
+            self._effects[effect_id] = replace(known, outcome="settled")
+
+    def void(self, effect_id: str, account_id: str) -> None:
+        """The effect's compensation found nothing to take back: from now on it may not happen."""
+        known = self.recall(effect_id)
+        if known is None or known.outcome not in ("applied", "settled", "voided"):
+            self.remember(effect_id, Remembered(account_id, 0, 0, "voided", self.clock_ms))
+
+    def remembered(self) -> dict[str, Remembered]:
+        """All that is remembered now."""
+        return {name: what for name, what in self._effects.items() if self._is_remembered(what)}
+
+    def entries(self) -> list[tuple[str, Remembered]]:
+        """What `restore` takes: a shallow copy, with entries past the horizon that wait to go."""
+        return list(self._effects.items())
+
+    def restore(self, clock_ms: int, entries: Iterable[tuple[str, Remembered]]) -> None:
+        """Take in a part of `entries()`; parts may come in any order."""
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        self._effects.update(entries)
+        self._in_order = False
+
+    def _put_in_order(self) -> None:
+        self._effects = OrderedDict(sorted(self._effects.items(), key=lambda entry: entry[1].at_ms))
+        self._in_order = True
+
+    def _is_remembered(self, what: Remembered) -> bool:
+        return what.at_ms + self._kept_ms > self.clock_ms

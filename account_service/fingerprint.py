@@ -1,0 +1,50 @@
+"""What an effect was asked to be, as one number: the same effect id with another number is a
+different request under a used name, and is refused.
+
+Left out are the fields in which two sends of one request may differ: when it was asked for, which
+attempt it is and where the answer goes. Fields that hold their default are left out too, so that
+a field added to a command later doesn't change the number of a request that is under way.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any, cast, get_args
+
+import msgspec
+
+from messages.account import AccountCommand
+from messages.wire import encode, type_name
+
+_NOT_CONTENT = frozenset(("issued_at_ms", "attempt", "reply_to"))
+_POSITIVE_63_BITS = 2**63 - 1
+
+_Content = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]], tuple[Any, ...]]
+
+
+def _content_of(kind: type[msgspec.Struct]) -> _Content:
+    content = [field for field in msgspec.structs.fields(kind) if field.name not in _NOT_CONTENT]
+    names = tuple(field.name for field in content)
+    defaults: tuple[Any, ...] = tuple(field.default for field in content)
+    return names, attrgetter(*names), defaults
+
+
+_CONTENT: dict[type, tuple[str, _Content]] = {
+    kind: (type_name(kind), _content_of(kind))
+    for kind in cast(tuple[type[msgspec.Struct], ...], get_args(AccountCommand))
+}
+
+
+def fingerprint(command: AccountCommand) -> int:
+    """A digest of what is asked for, 0 .. 2**63 - 1; the same in every process (blake2b).
+
+    63 bits: among 10**9 different requests under ONE effect id two collide with p = 0.05; a single
+    reused id goes unnoticed with p = 1e-19.
+    """
+    tag, (names, values_of, defaults) = _CONTENT[type(command)]
+    content: list[Any] = [tag]
+    for name, value, default in zip(names, values_of(command), defaults, strict=True):
+        if value != default:
+            content += (name, value)
+    digest = blake2b(encode(content), digest_size=8).digest()
+    return int.from_bytes(digest, "big") & _POSITIVE_63_BITS
