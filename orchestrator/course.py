@@ -1,0 +1,236 @@
+"""The course of a saga: what has to happen next, as a function of where it stands.
+
+`advance` looks only at the folded state, never at what led to it: however answers and timers
+interleave, a saga is moved on, ended, or parked with a reason, and none is left stuck.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from messages.identity import Direction, effect_id
+from messages.plan import Retry
+from messages.saga import (
+    CompensationStarted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaEvent,
+    SagaParked,
+    StepRefused,
+    StepRequested,
+)
+from messages.wire import encode
+from orchestrator.graph import Graph, Node, Unresolved, graph_of
+from orchestrator.progress import TIMED_OUT, Saga, StepProgress, evolve
+
+REPLY_TO: Final = "orchestrator.input"
+
+UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
+"""Refusals that leave open whether the effect was applied: another try can't tell either."""
+
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+COMPENSATION_FAILED: Final = "compensation_failed"
+STEP_FAILED: Final = "step_failed"
+PIVOT_PASSED: Final = "pivot_passed"
+COMMAND_UNRESOLVED: Final = "command_unresolved"
+
+
+class Draft:
+    """The events being decided for one saga, and the saga as it would be after them."""
+
+    __slots__ = ("events", "graph", "now_ms", "saga")
+
+    def __init__(self, saga: Saga, now_ms: int, events: Sequence[SagaEvent] = ()) -> None:
+        self.saga = saga
+        self.now_ms = now_ms
+        self.graph: Graph = graph_of(saga.plan)
+        self.events = list(events)
+
+    def add(self, event: SagaEvent) -> None:
+        self.events.append(event)
+        saga = evolve(self.saga, event)
+        assert saga is not None
+        self.saga = saga
+
+
+def advance(draft: Draft) -> None:
+    """Add whatever follows from where the saga stands. A parked saga stays as it is."""
+    if draft.saga.state == "running":
+        _forward(draft)
+    if draft.saga.state == "compensating":
+        _backward(draft)
+
+
+def _forward(draft: Draft) -> None:
+    steps = draft.saga.steps
+    ready: list[Node] = []
+    done = True
+    for node, step in zip(draft.graph.nodes, steps, strict=True):
+        if step.state == "succeeded":
+            continue
+        done = False
+        if step.state in ("refused", "timed_out") and not step.retry_at_ms:
+            _fail(draft, node, step)
+            return
+        if step.state == "pending" and all(steps[i].state == "succeeded" for i in node.after):
+            ready.append(node)
+    if done:
+        draft.add(SagaCompleted(saga_id=draft.saga.id, at_ms=draft.now_ms))
+        return
+    built = [request(draft, node, "do", 1) for node in ready]
+    if not all(built):
+        _forward(draft)
+
+
+def _fail(draft: Draft, node: Node, step: StepProgress) -> None:
+    doubt = _doubt(node, step)
+    if doubt:
+        _park(draft, doubt, node)
+    elif any(
+        other.step.pivot and draft.saga.steps[other.index].state == "succeeded"
+        for other in draft.graph.nodes
+    ):
+        _park(draft, STEP_FAILED, node, step.reason)
+    else:
+        draft.add(
+            CompensationStarted(
+                saga_id=draft.saga.id,
+                at_ms=draft.now_ms,
+                reason=step.reason,
+                step=node.step.name,
+            )
+        )
+
+
+def _doubt(node: Node, step: StepProgress) -> str:
+    """Why nobody can tell whether the step is applied, when undoing it can't settle that."""
+    if step.state == "timed_out" and not step.retry_at_ms and not node.reversible:
+        return OUTCOME_UNKNOWN
+    if step.state == "refused" and step.reason in UNSURE:
+        return step.reason
+    return ""
+
+
+def _backward(draft: Draft) -> None:
+    nodes, steps = draft.graph.nodes, draft.saga.steps
+    for node, step in zip(nodes, steps, strict=True):
+        doubt = _doubt(node, step)
+        if doubt:
+            return _park(draft, doubt, node)
+        if step.state == "undo_failed":
+            if step.reason == TIMED_OUT:
+                return _park(draft, OUTCOME_UNKNOWN, node)
+            return _park(draft, COMPENSATION_FAILED, node, step.reason)
+        if node.step.pivot and step.state == "succeeded":
+            return _park(draft, PIVOT_PASSED, node)
+    settled = [_settled(node, step) for node, step in zip(nodes, steps, strict=True)]
+    if all(settled):
+        saga = draft.saga
+        return draft.add(SagaCompensated(saga_id=saga.id, at_ms=draft.now_ms, reason=saga.reason))
+    undo = [
+        node
+        for node, step in zip(nodes, steps, strict=True)
+        if node.reversible
+        and step.state in ("succeeded", "timed_out")
+        and all(settled[i] for i in node.dependants)
+    ]
+    built = [request(draft, node, "undo", 1) for node in reversed(undo)]
+    if not all(built):
+        _backward(draft)
+    return None
+
+
+def _settled(node: Node, step: StepProgress) -> bool:
+    """Whether nothing is left to take back of this step."""
+    if step.state == "succeeded":
+        return not node.reversible
+    return step.state in ("skipped", "refused", "undone")
+
+
+def _park(draft: Draft, reason: str, node: Node, detail: str = "") -> None:
+    draft.add(
+        SagaParked(
+            saga_id=draft.saga.id,
+            at_ms=draft.now_ms,
+            reason=reason,
+            step=node.step.name,
+            detail=detail,
+        )
+    )
+
+
+def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> bool:
+    """Ask for a step or its undo. False: its command can't be built, which refuses the step."""
+    saga, now_ms, name = draft.saga, draft.now_ms, node.step.name
+    template = node.do if direction == "do" else node.undo
+    assert template is not None
+    try:
+        fields = template.fields(saga.id, saga.params, _results(draft))
+    except Unresolved as unresolved:
+        draft.add(
+            StepRefused(
+                saga_id=saga.id,
+                at_ms=now_ms,
+                step=name,
+                direction=direction,
+                attempt=attempt,
+                reason=COMMAND_UNRESOLVED,
+                detail=str(unresolved),
+            )
+        )
+        return False
+    key: str = fields[template.key]
+    command = {
+        "type": template.type,
+        **fields,
+        "effect_id": effect_id(saga.id, name, direction),
+        "issued_at_ms": saga.steps[node.index].first_at_ms or now_ms,
+        "attempt": attempt,
+        "saga_id": saga.id,
+        "step": name,
+        "direction": direction,
+        "reply_to": REPLY_TO,
+    }
+    if direction == "undo":
+        command["undoes"] = effect_id(saga.id, name, "do")
+    draft.add(
+        StepRequested(
+            saga_id=saga.id,
+            at_ms=now_ms,
+            step=name,
+            direction=direction,
+            attempt=attempt,
+            topic=template.topic,
+            key=key,
+            command_type=template.type,
+            command=msgspec.Raw(encode(command)),
+            timeout_at_ms=now_ms + node.step.timeout_ms,
+        )
+    )
+    return True
+
+
+def _results(draft: Draft) -> list[tuple[str, dict[str, object]]]:
+    return [
+        (other.step.name, step.result)
+        for other, step in zip(draft.graph.nodes, draft.saga.steps, strict=True)
+        if step.result
+    ]
+
+
+def retry_at_ms(
+    retry: Retry, now_ms: int, saga_id: str, step: str, direction: Direction, attempt: int
+) -> int:
+    """When to try again after `attempt`: exponential backoff, shortened by up to half. 0: not.
+
+    The share is a digest of the effect and the attempt: spread like a random number, yet the same
+    for everyone who decides this again.
+    """
+    if attempt >= retry.attempts:
+        return 0
+    delay = min(retry.first_delay_ms * retry.factor ** min(attempt - 1, 64), retry.max_delay_ms)
+    digest = blake2b(f"{saga_id}/{step}/{direction}/{attempt}".encode(), digest_size=8).digest()
+    share = int.from_bytes(digest, "big") / 2**64
+    return max(1, now_ms + int(delay * (1 - share / 2)))

@@ -1,0 +1,61 @@
+"""The saga engine as the journal's kernel sees it: one partition of sagas behind plain functions.
+
+No rules here: `saga.py` decides, `sagas.py` folds, `timers.py` remembers when to look again.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from journal.machine import Output
+from messages.saga import SagaEvent, SagaInput, StepRequested
+from orchestrator.saga import MEMORY_HORIZON_MS, decide, on_time
+from orchestrator.sagas import Sagas
+from orchestrator.timers import Timers
+from saga_definitions.registry import Registry, shipped
+
+
+class SagaMachine:
+    """Implements `journal.machine.Machine[SagaInput, SagaEvent]`."""
+
+    def __init__(
+        self,
+        definitions: Registry | None = None,
+        memory_horizon_ms: int = MEMORY_HORIZON_MS,
+    ) -> None:
+        self.sagas = Sagas(memory_horizon_ms)
+        self.timers = Timers(self.sagas.live)
+        self._definitions = definitions or shipped()
+
+    def decide(self, message: SagaInput, now_ms: int) -> Sequence[SagaEvent]:
+        return decide(
+            self.sagas.get(message.saga_id),
+            message,
+            now_ms,
+            self._definitions,
+            self.sagas.memory_horizon_ms,
+        )
+
+    def evolve(self, event: SagaEvent) -> None:
+        self.sagas.evolve(event)
+        self.timers.changed(event.saga_id)
+
+    def outputs(self, event: SagaEvent) -> Sequence[Output]:
+        if isinstance(event, StepRequested):
+            return (Output(event.topic, event.key, event.command_type, bytes(event.command)),)
+        return ()
+
+    def key_of(self, event: SagaEvent) -> str:
+        return event.saga_id
+
+    def next_due_ms(self) -> int | None:
+        return self.timers.next_due_ms()
+
+    def fire(self, now_ms: int) -> Sequence[SagaEvent]:
+        saga = self.timers.due(now_ms)
+        return () if saga is None else on_time(saga, now_ms)
+
+    def snapshot(self) -> Iterator[bytes]:
+        return self.sagas.snapshot()
+
+    def restore(self, chunk: bytes) -> None:
+        for saga_id in self.sagas.restore(chunk):
+            self.timers.changed(saga_id)

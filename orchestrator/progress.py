@@ -1,0 +1,239 @@
+"""Where a saga stands: its state, the state of each step, and how events change both.
+
+Nothing is decided here. `evolve` is total over the events that `saga.py` can decide, so that a
+journal folds to the same saga for everyone; a saga's timers are fields of it (`next_due_ms`).
+"""
+
+from typing import Any, Final, Literal, assert_never
+
+import msgspec
+
+from messages.identity import Direction
+from messages.plan import Plan
+from messages.saga import (
+    FINISHED,
+    AnswerIgnored,
+    CompensationStarted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaEvent,
+    SagaParked,
+    SagaResumed,
+    SagaStarted,
+    SagaState,
+    StartRefused,
+    StartRepeated,
+    StepRefused,
+    StepRequested,
+    StepSucceeded,
+    StepTimedOut,
+)
+from orchestrator.graph import graph_of
+
+StepState = Literal[
+    "pending",
+    "requested",
+    "succeeded",
+    "refused",
+    "timed_out",
+    "undoing",
+    "undone",
+    "undo_failed",
+    "skipped",
+]
+_UNDO: Final[frozenset[StepState]] = frozenset(("undoing", "undone", "undo_failed"))
+
+TIMED_OUT: Final = "step_timeout"
+"""The reason of a step that nobody answered: its outcome is unknown."""
+
+
+class StepProgress(msgspec.Struct, frozen=True, array_like=True):
+    """One step. `attempt` counts for the direction it is in; `first_at_ms` is when the forward
+    effect was first asked for, also while it is taken back (see `messages.account.Asked`).
+
+    At most one of `timeout_at_ms` (an answer is awaited) and `retry_at_ms` (the next attempt is
+    awaited) is set; with neither, `refused`, `timed_out` and `undo_failed` are final. `reason` is
+    the last refusal's, or `TIMED_OUT`.
+    """
+
+    state: StepState = "pending"
+    attempt: int = 0
+    first_at_ms: int = 0
+    timeout_at_ms: int = 0
+    retry_at_ms: int = 0
+    reason: str = ""
+    result: dict[str, Any] = {}
+
+    @property
+    def direction(self) -> Direction:
+        return "undo" if self.state in _UNDO else "do"
+
+
+class Saga(msgspec.Struct, frozen=True, kw_only=True):
+    """One saga. `reason`: why it turned back. `steps` is parallel to `plan.steps`."""
+
+    id: str
+    fingerprint: str
+    state: SagaState
+    plan: Plan
+    params: dict[str, Any]
+    steps: tuple[StepProgress, ...]
+    deadline_at_ms: int
+    reason: str = ""
+    finished_at_ms: int = 0
+    parked_from: Literal["running", "compensating", ""] = ""
+    parked_step: str = ""
+    parked_reason: str = ""
+
+    @property
+    def heading_back(self) -> bool:
+        """Whether steps are being taken back, or were until it was parked."""
+        return self.state == "compensating" or self.parked_from == "compensating"
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a finished saga, to answer a repeated start and late answers."""
+
+    id: str
+    fingerprint: str
+    state: SagaState
+    reason: str
+    finished_at_ms: int
+
+
+class EventOutOfPlace(Exception):
+    """An event of a saga that was never started: the journal before it is incomplete."""
+
+    def __init__(self, saga_id: str, event: str) -> None:
+        super().__init__(
+            f"{event} of saga {saga_id}, which was never started: the journal is incomplete here; "
+            "fold it from an earlier offset"
+        )
+        self.saga_id = saga_id
+        self.event = event
+
+
+def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
+    """The saga after `event`. None: there is none. Raises `EventOutOfPlace`."""
+    match event:
+        case SagaStarted():
+            plan = graph_of(event.plan).plan
+            return Saga(
+                id=event.saga_id,
+                fingerprint=event.fingerprint,
+                state="running",
+                plan=plan,
+                params=event.params,
+                steps=(StepProgress(),) * len(plan.steps),
+                deadline_at_ms=event.at_ms + plan.deadline_ms,
+            )
+        case StartRepeated() | StartRefused() | AnswerIgnored():
+            return saga
+        case _:
+            pass
+    if saga is None:
+        raise EventOutOfPlace(event.saga_id, type(event).__name__)
+    match event:
+        case StepRequested():
+            return _with_step(saga, event.step, _requested(_step(saga, event.step), event))
+        case StepSucceeded():
+            return _with_step(saga, event.step, _succeeded(_step(saga, event.step), event))
+        case StepRefused() | StepTimedOut():
+            return _with_step(saga, event.step, _failed(_step(saga, event.step), event))
+        case CompensationStarted():
+            steps = tuple(_turned_back(step) for step in saga.steps)
+            return msgspec.structs.replace(
+                saga, state="compensating", reason=event.reason, steps=steps
+            )
+        case SagaCompleted():
+            return msgspec.structs.replace(saga, state="completed", finished_at_ms=event.at_ms)
+        case SagaCompensated():
+            return msgspec.structs.replace(saga, state="compensated", finished_at_ms=event.at_ms)
+        case SagaParked():
+            return msgspec.structs.replace(
+                saga,
+                state="parked",
+                parked_from="compensating" if saga.heading_back else "running",
+                parked_step=event.step,
+                parked_reason=event.reason,
+            )
+        case SagaResumed():
+            return msgspec.structs.replace(
+                saga, state=event.state, parked_from="", parked_step="", parked_reason=""
+            )
+        case _:
+            assert_never(event)
+
+
+def _step(saga: Saga, name: str) -> StepProgress:
+    return saga.steps[graph_of(saga.plan).by_name[name].index]
+
+
+def _with_step(saga: Saga, name: str, step: StepProgress) -> Saga:
+    index = graph_of(saga.plan).by_name[name].index
+    steps = (*saga.steps[:index], step, *saga.steps[index + 1 :])
+    return msgspec.structs.replace(saga, steps=steps)
+
+
+def _requested(step: StepProgress, event: StepRequested) -> StepProgress:
+    return StepProgress(
+        state="requested" if event.direction == "do" else "undoing",
+        attempt=event.attempt,
+        first_at_ms=step.first_at_ms or event.at_ms,
+        timeout_at_ms=event.timeout_at_ms,
+        result=step.result,
+    )
+
+
+def _succeeded(step: StepProgress, event: StepSucceeded) -> StepProgress:
+    if event.direction == "undo":
+        return StepProgress("undone", step.attempt, step.first_at_ms, result=step.result)
+    return StepProgress("succeeded", step.attempt, step.first_at_ms, result=event.result)
+
+
+def _failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgress:
+    timed_out = isinstance(event, StepTimedOut)
+    state: StepState
+    if event.direction == "undo":
+        state = "undoing" if event.retry_at_ms else "undo_failed"
+    else:
+        state = "timed_out" if timed_out else "refused"
+    return StepProgress(
+        state,
+        event.attempt,
+        step.first_at_ms,
+        retry_at_ms=event.retry_at_ms,
+        reason=TIMED_OUT if timed_out else event.reason,
+        result=step.result,
+    )
+
+
+def _turned_back(step: StepProgress) -> StepProgress:
+    if step.state == "pending":
+        return StepProgress("skipped")
+    # No further try forward: asking again could apply what is about to be taken back.
+    if step.state in ("refused", "timed_out") and step.retry_at_ms:
+        return msgspec.structs.replace(step, retry_at_ms=0)
+    return step
+
+
+def can_turn_back(saga: Saga) -> bool:
+    """Whether nothing has happened, or may have happened, that can't be taken back.
+
+    An irreversible step that was asked for and not refused may be applied: the saga waits for
+    its answer, also beyond the deadline.
+    """
+    return saga.state == "running" and all(
+        node.reversible or step.state not in ("requested", "timed_out", "succeeded")
+        for node, step in zip(graph_of(saga.plan).nodes, saga.steps, strict=True)
+    )
+
+
+def next_due_ms(saga: Saga) -> int | None:
+    """When `on_time` has something to do (ms since 1970); None: only an answer moves it on."""
+    if saga.state in FINISHED:
+        return None
+    due = [at for step in saga.steps if (at := step.timeout_at_ms or step.retry_at_ms)]
+    if can_turn_back(saga):
+        due.append(saga.deadline_at_ms)
+    return min(due, default=None)

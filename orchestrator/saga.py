@@ -1,0 +1,276 @@
+"""One saga: what it does on a request, on an answer, and when time passes.
+
+Pure functions over `Saga`: `decide` and `on_time` give events, `evolve` folds them, `next_due_ms`
+says when `on_time` has something to do. The rules, all tested in `tests/orchestrator`:
+
+- A retry keeps its effect id and first issue time; only the attempt grows.
+- Steps are taken back in reverse order of dependency; what a step depends on waits until the step
+  is undone, or known never to have been done.
+- A reversible step that nobody answered is undone too: its participant voids what it never saw.
+- The pivot, and what comes after it, is never guessed about: it is asked for again and again, then
+  the saga is parked. The deadline turns a saga back only while nothing irreversible was asked for.
+- An answer for the very step that a saga is parked for leads it back by itself (`SagaResumed`):
+  that it is applied, or, where the outcome was unknown, that it is not. A parked saga begins no
+  new step, but sees those in flight through.
+- That an effect is applied is proof and beats an earlier refusal; a refusal of another attempt
+  than the last one proves nothing.
+"""
+
+from typing import Final, assert_never
+
+from messages.identity import fingerprint
+from messages.plan import Retry
+from messages.saga import (
+    FINISHED,
+    AnswerIgnored,
+    CompensationStarted,
+    SagaEvent,
+    SagaInput,
+    SagaResumed,
+    SagaStarted,
+    StartRefused,
+    StartRepeated,
+    StartSaga,
+    StepApplied,
+    StepDeclined,
+    StepRefused,
+    StepSucceeded,
+    StepTimedOut,
+)
+from orchestrator.course import UNSURE, Draft, advance, request, retry_at_ms
+from orchestrator.graph import Node
+from orchestrator.progress import (
+    TIMED_OUT,
+    Finished,
+    Saga,
+    StepProgress,
+    can_turn_back,
+    evolve,
+    next_due_ms,
+)
+from saga_definitions.registry import Registry
+
+__all__ = ["MEMORY_HORIZON_MS", "Finished", "Saga", "decide", "evolve", "next_due_ms", "on_time"]
+
+MEMORY_HORIZON_MS: Final = 7 * 24 * 3_600 * 1_000
+"""How long a finished saga is remembered (7 days): as long as accounts remember effects."""
+
+
+def decide(
+    saga: Saga | Finished | None,
+    message: SagaInput,
+    now_ms: int,
+    definitions: Registry,
+    memory_horizon_ms: int = MEMORY_HORIZON_MS,
+) -> list[SagaEvent]:
+    """The events that follow from a message: at least one, whatever its content."""
+    match message:
+        case StartSaga():
+            return _start(saga, message, now_ms, definitions, memory_horizon_ms)
+        case StepApplied() | StepDeclined():
+            if saga is None:
+                return [_ignored(message, now_ms, "saga_unknown")]
+            if isinstance(saga, Finished) or saga.state in FINISHED:
+                return [_ignored(message, now_ms, "saga_finished")]
+            return _answer(saga, message, now_ms)
+        case _:
+            assert_never(message)
+
+
+def _start(
+    saga: Saga | Finished | None,
+    message: StartSaga,
+    now_ms: int,
+    definitions: Registry,
+    memory_horizon_ms: int,
+) -> list[SagaEvent]:
+    def refused(reason: str, detail: str) -> list[SagaEvent]:
+        return [
+            StartRefused(
+                saga_id=message.saga_id,
+                at_ms=now_ms,
+                request_id=message.request_id,
+                reason=reason,
+                detail=detail,
+            )
+        ]
+
+    if saga is not None:
+        if saga.fingerprint != _fingerprint(message):
+            return refused("idempotency_key_reused", "this key was used with another body")
+        return [
+            StartRepeated(
+                saga_id=message.saga_id,
+                at_ms=now_ms,
+                request_id=message.request_id,
+                state=saga.state,
+                reason=saga.reason
+                if isinstance(saga, Finished)
+                else saga.parked_reason or saga.reason,
+            )
+        ]
+    if message.issued_at_ms + memory_horizon_ms <= now_ms:
+        # What it started may have finished and been forgotten: starting it again could pay twice.
+        return refused("request_expired", f"older than {memory_horizon_ms} ms")
+    definition = definitions.latest(message.definition)
+    if definition is None:
+        return refused("definition_unknown", f"no definition {message.definition[:64]!r}")
+    problems = definition.check_params(message.params)
+    if problems:
+        detail = "; ".join(f"{place}: {reason}" for place, reason in problems)
+        return refused("params_invalid", detail)
+    started = SagaStarted(
+        saga_id=message.saga_id,
+        at_ms=now_ms,
+        tenant=message.tenant,
+        params=message.params,
+        fingerprint=_fingerprint(message),
+        request_id=message.request_id,
+        plan=definition.plan,
+    )
+    fresh = evolve(None, started)
+    assert fresh is not None
+    draft = Draft(fresh, now_ms, [started])
+    advance(draft)
+    return draft.events
+
+
+def _fingerprint(message: StartSaga) -> str:
+    """The digest of what is asked for; empty, which equals no saga's, when it can't be encoded.
+
+    Computed here, not taken from the message: it costs 1 us and nobody has to be trusted.
+    """
+    try:
+        return fingerprint(message.definition, message.params)
+    except (RecursionError, ValueError, TypeError):
+        # Nested as deep as the decoder allows, or text that is no Unicode: never good params.
+        return ""
+
+
+def _answer(saga: Saga, answer: StepApplied | StepDeclined, now_ms: int) -> list[SagaEvent]:
+    draft = Draft(saga, now_ms)
+    node = draft.graph.by_name.get(answer.step)
+    if node is None:
+        return [_ignored(answer, now_ms, "step_unknown")]
+    step = saga.steps[node.index]
+    why = _why_ignored(step, answer)
+    if why:
+        return [_ignored(answer, now_ms, why)]
+    if isinstance(answer, StepApplied):
+        draft.add(
+            StepSucceeded(
+                saga_id=saga.id,
+                at_ms=now_ms,
+                step=answer.step,
+                direction=answer.direction,
+                attempt=answer.attempt,
+                result=answer.result,
+            )
+        )
+    else:
+        draft.add(
+            StepRefused(
+                saga_id=saga.id,
+                at_ms=now_ms,
+                step=answer.step,
+                direction=answer.direction,
+                attempt=answer.attempt,
+                reason=answer.reason,
+                detail=answer.detail,
+                retry_at_ms=_retry_after_refusal(saga, node, answer, now_ms),
+            )
+        )
+    if saga.state == "parked" and saga.parked_from and saga.parked_step == answer.step:
+        draft.add(
+            SagaResumed(
+                saga_id=saga.id,
+                at_ms=now_ms,
+                state=saga.parked_from,
+                reason="answered",
+                step=answer.step,
+            )
+        )
+    advance(draft)
+    return draft.events
+
+
+def _why_ignored(step: StepProgress, answer: StepApplied | StepDeclined) -> str:
+    """Why an answer changes nothing; empty when it does."""
+    if answer.direction != step.direction:
+        # A late answer to the forward command needs no reaction: its undo settles it.
+        return "undo_requested" if answer.direction == "do" else "not_requested"
+    if step.state in ("pending", "skipped"):
+        return "not_requested"
+    if not 1 <= answer.attempt <= step.attempt:
+        return "attempt_unknown"
+    if step.state in ("succeeded", "undone"):
+        return "repeated" if isinstance(answer, StepApplied) else "succeeded_before"
+    if isinstance(answer, StepDeclined):
+        if answer.attempt < step.attempt:
+            return "attempt_superseded"
+        if not step.timeout_at_ms and step.reason != TIMED_OUT:
+            return "repeated"
+    return ""
+
+
+def _retry_after_refusal(saga: Saga, node: Node, answer: StepDeclined, now_ms: int) -> int:
+    planned = node.step
+    if answer.direction == "undo":
+        retry, worth = planned.undo_retry, answer.reason not in UNSURE
+    else:
+        retry = planned.retry
+        worth = answer.reason in retry.retryable and not saga.heading_back
+    if not worth:
+        return 0
+    return retry_at_ms(retry, now_ms, saga.id, answer.step, answer.direction, answer.attempt)
+
+
+def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
+    """The events that follow from the time: empty when nothing is due."""
+    draft = Draft(saga, now_ms)
+    if saga.deadline_at_ms <= now_ms and can_turn_back(saga):
+        draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason="deadline_exceeded"))
+    for node in draft.graph.nodes:
+        step = draft.saga.steps[node.index]
+        if step.retry_at_ms and step.retry_at_ms <= now_ms:
+            request(draft, node, step.direction, step.attempt + 1)
+        elif step.timeout_at_ms and step.timeout_at_ms <= now_ms:
+            _time_out(draft, node, step)
+    if draft.events:
+        advance(draft)
+    return draft.events
+
+
+def _time_out(draft: Draft, node: Node, step: StepProgress) -> None:
+    saga, planned = draft.saga, node.step
+    if step.direction == "undo":
+        retry = planned.undo_retry
+    elif saga.heading_back or (node.reversible and planned.on_timeout == "compensate"):
+        retry = Retry(attempts=1)
+    else:
+        retry = planned.retry
+    draft.add(
+        StepTimedOut(
+            saga_id=saga.id,
+            at_ms=draft.now_ms,
+            step=planned.name,
+            direction=step.direction,
+            attempt=step.attempt,
+            retry_at_ms=retry_at_ms(
+                retry, draft.now_ms, saga.id, planned.name, step.direction, step.attempt
+            ),
+        )
+    )
+
+
+def _ignored(answer: StepApplied | StepDeclined, now_ms: int, why: str) -> AnswerIgnored:
+    said = "applied" if isinstance(answer, StepApplied) else f"declined: {answer.reason}"
+    return AnswerIgnored(
+        saga_id=answer.saga_id,
+        at_ms=now_ms,
+        step=answer.step,
+        direction=answer.direction,
+        attempt=answer.attempt,
+        answer=said,
+        why=why,
+    )

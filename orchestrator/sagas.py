@@ -1,0 +1,148 @@
+"""The sagas of one partition: the live ones whole, the finished ones as what is asked of them.
+
+A finished saga is remembered for `memory_horizon_ms` of the events' own time, so that every reader
+of the journal forgets the same sagas at the same event. Forgetting is bounded per event.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+import msgspec
+
+from messages.plan import Plan
+from messages.saga import FINISHED, SagaEvent
+from orchestrator.graph import graph_of
+from orchestrator.saga import MEMORY_HORIZON_MS, Finished, Saga, evolve
+
+CHUNK_BYTES: Final = 64 * 1024
+FORGOTTEN_PER_EVENT: Final = 4
+_NO_PLAN: Final = Plan("", 0, 0, ())
+
+
+class _LivePart(msgspec.Struct, frozen=True, tag="live"):
+    """Sagas of one plan; each holds `_NO_PLAN` instead of it."""
+
+    plan: Plan
+    sagas: list[Saga]
+
+
+class _FinishedPart(msgspec.Struct, frozen=True, tag="finished"):
+    """Finished sagas in the order of finishing; `first` numbers the first of them."""
+
+    first: int
+    sagas: list[Finished]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_LivePart | _FinishedPart)
+
+
+class Sagas:
+    """The folded state of a partition: a function of the events alone."""
+
+    def __init__(self, memory_horizon_ms: int = MEMORY_HORIZON_MS) -> None:
+        self.memory_horizon_ms = memory_horizon_ms
+        self.live: dict[str, Saga] = {}
+        self.finished: dict[str, Finished] = {}
+        self._order: deque[str] = deque()
+        self._restored: dict[int, list[Finished]] = {}
+
+    def get(self, saga_id: str) -> Saga | Finished | None:
+        if self._restored:
+            self._settle()
+        return self.live.get(saga_id) or self.finished.get(saga_id)
+
+    def evolve(self, event: SagaEvent) -> None:
+        """Fold one event. Raises `progress.EventOutOfPlace`."""
+        if self._restored:
+            self._settle()
+        saga_id = event.saga_id
+        before = self.live.get(saga_id)
+        if before is not None or saga_id not in self.finished:
+            after = evolve(before, event)
+            if after is not None:
+                if after.state in FINISHED:
+                    self._finish(after)
+                elif after is not before:
+                    self.live[saga_id] = after
+        self._forget(event.at_ms)
+
+    def _finish(self, saga: Saga) -> None:
+        self.live.pop(saga.id, None)
+        self.finished[saga.id] = Finished(
+            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms
+        )
+        self._order.append(saga.id)
+
+    def _forget(self, now_ms: int) -> None:
+        order = self._order
+        for _ in range(FORGOTTEN_PER_EVENT):
+            if not order:
+                return
+            oldest = self.finished[order[0]]
+            if oldest.finished_at_ms + self.memory_horizon_ms > now_ms:
+                return
+            del self.finished[order.popleft()]
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Chunks of about 64 KiB, each of them decodable alone, as of the moment of this call."""
+        self._settle()
+        # Sagas are frozen: copies of the lists are all that has to be taken now.
+        by_plan: dict[int, list[Saga]] = {}
+        for saga in self.live.values():
+            by_plan.setdefault(id(saga.plan), []).append(saga)
+        finished = [self.finished[saga_id] for saga_id in self._order]
+        return chain(
+            chain.from_iterable(_live_parts(sagas) for sagas in by_plan.values()),
+            _finished_parts(finished),
+        )
+
+    def restore(self, chunk: bytes) -> Sequence[str]:
+        """Take in a chunk of `snapshot`; chunks come in any order, before any event.
+
+        Gives the ids of its live sagas.
+        """
+        part = _decoder.decode(chunk)
+        if isinstance(part, _FinishedPart):
+            self._restored[part.first] = part.sagas
+            return ()
+        plan = graph_of(part.plan).plan
+        for saga in part.sagas:
+            self.live[saga.id] = msgspec.structs.replace(saga, plan=plan)
+        return [saga.id for saga in part.sagas]
+
+    def _settle(self) -> None:
+        for first in sorted(self._restored):
+            for saga in self._restored[first]:
+                self.finished[saga.id] = saga
+                self._order.append(saga.id)
+        self._restored.clear()
+
+
+def _live_parts(sagas: Sequence[Saga]) -> Iterator[bytes]:
+    plan = sagas[0].plan
+    rows = (msgspec.structs.replace(saga, plan=_NO_PLAN) for saga in sagas)
+    for _, packed in _packed(rows):
+        yield b'{"type":"live","plan":%b,"sagas":[%b]}' % (_encoder.encode(plan), packed)
+
+
+def _finished_parts(sagas: Sequence[Finished]) -> Iterator[bytes]:
+    for first, packed in _packed(sagas):
+        yield b'{"type":"finished","first":%d,"sagas":[%b]}' % (first, packed)
+
+
+def _packed(rows: Iterable[object]) -> Iterator[tuple[int, bytes]]:
+    """Rows as JSON, joined by commas, up to about `CHUNK_BYTES`, with the first one's number."""
+    packed: list[bytes] = []
+    size = first = 0
+    for number, row in enumerate(rows):
+        encoded = _encoder.encode(row)
+        if packed and size + len(encoded) > CHUNK_BYTES:
+            yield first, b",".join(packed)
+            packed, size, first = [], 0, number
+        packed.append(encoded)
+        size += len(encoded) + 1
+    if packed:
+        yield first, b",".join(packed)

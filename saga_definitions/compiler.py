@@ -1,0 +1,289 @@
+"""From a definition to its plan, or to the place and the reason why it must not run.
+
+The engine relies on what is checked here: the graph has no cycle, every command can be built and
+decoded, and the steps fall into reversible ones, then at most one pivot, then irreversible ones.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args
+
+import msgspec
+
+from messages.account import AccountCommand, Asked, RefusalReason
+from messages.plan import CommandTemplate, Plan, PlannedStep, Retry
+from messages.wire import type_name
+from saga_definitions.params import Param, Ref
+from saga_definitions.steps import Command, Step
+
+ACCOUNT_TOPIC: Final = "account.input"
+MAX_STEPS: Final = 64
+MAX_ATTEMPTS: Final = 1_000
+MAX_MS: Final = 7 * 24 * 3_600 * 1_000
+
+# What the engine fills in itself: the effect's name, its age and the way back.
+_ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(Asked)) - {
+    "account_id"
+}
+_ACCOUNT_COMMANDS: Final = frozenset(get_args(AccountCommand))
+_REFUSALS: Final = frozenset(get_args(RefusalReason))
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class DefinitionError(Exception):
+    """A definition that must not run: `place` as in "transfer.steps.credit.undo", and why."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+        self.reason = reason
+
+
+def compile_plan(
+    name: str,
+    version: int,
+    deadline_ms: int,
+    params: Sequence[Param[object]],
+    steps: Sequence[Step],
+) -> Plan:
+    """The plan of a definition. Raises `DefinitionError`."""
+    if not _NAME.fullmatch(name):
+        raise DefinitionError(name[:64], "a name is lower case letters, digits and _, at most 40")
+    if type(version) is not int or version < 1:
+        raise DefinitionError(f"{name}.version", "must be an integer, at least 1")
+    _check_ms(f"{name}.deadline_ms", deadline_ms)
+    if not steps:
+        raise DefinitionError(f"{name}.steps", "a definition needs at least one step")
+    if len(steps) > MAX_STEPS:
+        raise DefinitionError(f"{name}.steps", f"at most {MAX_STEPS} steps")
+    by_name: dict[str, Step] = {}
+    for step in steps:
+        place = f"{name}.steps.{step.name[:64]}"
+        if not _NAME.fullmatch(step.name):
+            raise DefinitionError(place, "a step's name is lower case letters, digits and _")
+        if step.name in by_name:
+            raise DefinitionError(place, "two steps have this name")
+        by_name[step.name] = step
+    after = _after(name, steps)
+    order = _sorted(name, after)
+    before = _all_before(order, after)
+    _check_pivot(name, by_name, before)
+    known = {param.name: param for param in params}
+    return Plan(
+        name,
+        version,
+        deadline_ms,
+        tuple(_planned(name, by_name[s], after[s], before, known) for s in order),
+    )
+
+
+def _after(name: str, steps: Sequence[Step]) -> dict[str, tuple[str, ...]]:
+    names = {step.name for step in steps}
+    after: dict[str, tuple[str, ...]] = {}
+    previous: tuple[str, ...] = ()
+    for step in steps:
+        after[step.name] = previous if step.after is None else step.after
+        place = f"{name}.steps.{step.name}.after"
+        for one in after[step.name]:
+            if one not in names:
+                raise DefinitionError(place, f"there is no step {one!r}")
+        if len(set(after[step.name])) != len(after[step.name]):
+            raise DefinitionError(place, "names a step twice")
+        previous = (step.name,)
+    return after
+
+
+def _sorted(name: str, after: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Every step after those it waits for; otherwise in the order of writing."""
+    order: list[str] = []
+    left = list(after)
+    while left:
+        ready = next((s for s in left if all(b in order for b in after[s])), None)
+        if ready is None:
+            circle = _circle(left, after)
+            raise DefinitionError(
+                f"{name}.steps.{circle[0]}.after",
+                "the steps wait for each other in a circle: " + " after ".join(circle),
+            )
+        order.append(ready)
+        left.remove(ready)
+    return order
+
+
+def _circle(left: Sequence[str], after: Mapping[str, tuple[str, ...]]) -> list[str]:
+    # Every step that is left waits for another one that is left: going back must close a circle.
+    path = [left[0]]
+    while True:
+        ahead = next(b for b in after[path[-1]] if b in left)
+        if ahead in path:
+            return [*path[path.index(ahead) :], ahead]
+        path.append(ahead)
+
+
+def _all_before(order: Sequence[str], after: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
+    before: dict[str, set[str]] = {}
+    for step in order:
+        before[step] = set(after[step]).union(*(before[b] for b in after[step]))
+    return before
+
+
+def _check_pivot(name: str, steps: Mapping[str, Step], before: Mapping[str, set[str]]) -> None:
+    pivots = [step.name for step in steps.values() if step.pivot]
+    if len(pivots) > 1:
+        raise DefinitionError(f"{name}.steps.{pivots[1]}", f"{pivots[0]} is the pivot already")
+    pivot = pivots[0] if pivots else None
+    for step in steps.values():
+        place = f"{name}.steps.{step.name}"
+        past = pivot is not None and pivot in before[step.name]
+        if pivot is not None and step.name != pivot and not past and step.name not in before[pivot]:
+            raise DefinitionError(
+                place,
+                f"runs beside the pivot {pivot}: every step comes before the pivot or after it",
+            )
+        if step.pivot:
+            if step.undo is not None:
+                raise DefinitionError(f"{place}.undo", "the pivot is never undone")
+        elif step.undo is not None:
+            if step.irreversible:
+                raise DefinitionError(f"{place}.undo", "declared irreversible, yet has an undo")
+            if past:
+                raise DefinitionError(
+                    f"{place}.undo",
+                    f"reversible, yet after the pivot {pivot}: from there a saga only goes forward",
+                )
+        elif not step.irreversible:
+            raise DefinitionError(
+                place, "needs an undo, or must be declared the pivot or irreversible"
+            )
+        elif not past:
+            raise DefinitionError(
+                place,
+                "irreversible, yet not after the pivot: a saga that turns back could not take it "
+                "back; make it the pivot",
+            )
+
+
+def _planned(
+    name: str,
+    step: Step,
+    after: tuple[str, ...],
+    before: Mapping[str, set[str]],
+    params: Mapping[str, Param[object]],
+) -> PlannedStep:
+    place = f"{name}.steps.{step.name}"
+    _check_ms(f"{place}.timeout_ms", step.timeout_ms)
+    _check_retry(f"{place}.retry", step.retry)
+    _check_retry(f"{place}.undo_retry", step.undo_retry)
+    if step.undo_retry.retryable:
+        raise DefinitionError(
+            f"{place}.undo_retry.retryable", "an undo is tried again on every refusal: leave empty"
+        )
+    if step.on_timeout not in ("retry", "compensate"):
+        raise DefinitionError(f"{place}.on_timeout", 'must be "retry" or "compensate"')
+    if step.on_timeout == "compensate" and step.undo is None:
+        raise DefinitionError(
+            f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
+        )
+    seen = before[step.name]
+    return PlannedStep(
+        name=step.name,
+        do=_template(f"{place}.do", step.do, params, seen, seen),
+        undo=None
+        if step.undo is None
+        else _template(f"{place}.undo", step.undo, params, seen | {step.name}, seen),
+        after=after,
+        pivot=step.pivot,
+        retry=step.retry,
+        undo_retry=step.undo_retry,
+        timeout_ms=step.timeout_ms,
+        on_timeout=step.on_timeout,
+    )
+
+
+def _template(
+    place: str,
+    command: Command,
+    params: Mapping[str, Param[object]],
+    effects: set[str],
+    results: set[str],
+) -> CommandTemplate:
+    """`effects`, `results`: the steps whose effect id, or result, is known when this is sent."""
+    kind = command.kind
+    if kind not in _ACCOUNT_COMMANDS:
+        raise DefinitionError(place, f"no participant takes a {kind.__name__}")
+    fields: dict[str, Any] = {}
+    for declared in msgspec.structs.fields(kind):
+        at = f"{place}.{declared.name}"
+        if declared.name not in command.fields:
+            if declared.required and declared.name not in _ENGINE_FIELDS:
+                raise DefinitionError(at, f"{kind.__name__} requires it")
+            continue
+        if declared.name in _ENGINE_FIELDS:
+            raise DefinitionError(at, "is filled in by the engine")
+        value = command.fields[declared.name]
+        if isinstance(value, Ref):
+            _check_ref(at, value, declared.type, params, effects, results)
+            fields[declared.name] = {"ref": value.path}
+        else:
+            fields[declared.name] = _literal(at, value, declared.type)
+    for unknown in command.fields.keys() - fields.keys():
+        raise DefinitionError(f"{place}.{unknown}", f"{kind.__name__} has no such field")
+    return CommandTemplate(ACCOUNT_TOPIC, type_name(kind), "account_id", fields)
+
+
+def _literal(place: str, value: object, wire: Any) -> object:
+    try:
+        return msgspec.convert(value, wire)
+    except msgspec.ValidationError as error:
+        raise DefinitionError(place, str(error)) from error
+
+
+def _check_ref(
+    place: str,
+    ref: Ref[object],
+    wire: Any,
+    params: Mapping[str, Param[object]],
+    effects: set[str],
+    results: set[str],
+) -> None:
+    root, _, rest = ref.path.partition(".")
+    if root == "params":
+        param = params.get(rest)
+        if param is None or param is not ref:
+            raise DefinitionError(place, f"{ref.path} is not a parameter of this definition")
+        if param.optional:
+            raise DefinitionError(place, f"{ref.path} is optional: a command can't rely on it")
+    elif root == "effect":
+        if rest not in effects:
+            raise DefinitionError(place, f"no step {rest!r} comes before")
+    elif root == "steps":
+        step = rest.partition(".")[0]
+        if step in effects and step not in results:
+            raise DefinitionError(
+                place, f"{ref.path} is unknown when the step timed out: use effect_of({step!r})"
+            )
+        if step not in results:
+            raise DefinitionError(place, f"no step {step!r} comes before")
+    else:
+        raise DefinitionError(place, f"unknown reference {ref.path!r}")
+    if ref.wire is not None and ref.wire != wire:
+        raise DefinitionError(place, f"{ref.path} is of another type than this field")
+
+
+def _check_ms(place: str, value: int) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_MS:
+        raise DefinitionError(place, f"must be an integer of ms, 1 to {MAX_MS} (7 days)")
+
+
+def _check_retry(place: str, retry: Retry) -> None:
+    if type(retry.attempts) is not int or not 1 <= retry.attempts <= MAX_ATTEMPTS:
+        raise DefinitionError(f"{place}.attempts", f"must be an integer, 1 to {MAX_ATTEMPTS}")
+    _check_ms(f"{place}.first_delay_ms", retry.first_delay_ms)
+    _check_ms(f"{place}.max_delay_ms", retry.max_delay_ms)
+    if retry.max_delay_ms < retry.first_delay_ms:
+        raise DefinitionError(f"{place}.max_delay_ms", "must not be below first_delay_ms")
+    if type(retry.factor) not in (int, float) or not 1 <= retry.factor <= 100:
+        raise DefinitionError(f"{place}.factor", "must be a number, 1 to 100")
+    for reason in retry.retryable:
+        if reason not in _REFUSALS:
+            raise DefinitionError(f"{place}.retryable", f"no participant refuses with {reason!r}")

@@ -1,0 +1,83 @@
+"""The language of saga definitions: everything that a definition file imports, in one place.
+
+A definition file declares its parameters, then calls `define` with its steps. What `define`
+returns has been checked as a whole and is ready to run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from messages.plan import Plan, Retry
+from saga_definitions.compiler import DefinitionError, compile_plan
+from saga_definitions.params import (
+    Account,
+    Amount,
+    Currency,
+    Differ,
+    Param,
+    Params,
+    Problem,
+    Text,
+    check,
+)
+from saga_definitions.steps import Step, command, effect_of, result_of, step
+
+__all__ = [
+    "Account",
+    "Amount",
+    "Currency",
+    "Definition",
+    "DefinitionError",
+    "Differ",
+    "Params",
+    "Problem",
+    "Retry",
+    "Text",
+    "command",
+    "define",
+    "effect_of",
+    "result_of",
+    "step",
+]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A checked definition: its plan, and what its callers may pass in."""
+
+    name: str
+    version: int
+    plan: Plan
+    params: tuple[Param[object], ...]
+    rules: tuple[Differ, ...]
+
+    def check_params(self, params: Mapping[str, object]) -> list[Problem]:
+        """What is wrong with `params` as (place, reason); empty when they are good.
+
+        Takes anything that JSON can hold, never raises for content, repeats no value.
+        """
+        return check(self.params, self.rules, params)
+
+
+def define(
+    name: str,
+    *,
+    version: int,
+    params: Params,
+    steps: tuple[Step, ...],
+    rules: tuple[Differ, ...] = (),
+    deadline_ms: int = 60_000,
+) -> Definition:
+    """A definition, checked. Raises `DefinitionError` with the place and the reason.
+
+    Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start a
+    saga that has not passed its pivot turns back. A plan that ran keeps its version: change the
+    steps, raise the version.
+    """
+    declared = params.declared()
+    for rule in rules:
+        for one in rule.names:
+            if all(param.name != one for param in declared):
+                raise DefinitionError(f"{name}.rules", f"there is no parameter {one!r}")
+    plan = compile_plan(name, version, deadline_ms, declared, steps)
+    return Definition(name, version, plan, declared, rules)
