@@ -1,0 +1,293 @@
+"""What a batch of events changes in the read model: a pure fold, no database.
+
+Within a batch the changes of one saga or account are merged, so that each row is written once per
+transaction. Account events carry the amounts afterwards, and saga events the state, so nothing
+has to be read back. An event changes only rows of its own journal partition.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from messages.account import (
+    AccountClosed,
+    AccountOpened,
+    Captured,
+    CommandRefused,
+    Credited,
+    Debited,
+    Deposited,
+    EffectRepeated,
+    EffectVoided,
+    Frozen,
+    Happened,
+    Held,
+    LimitsChanged,
+    Released,
+    Unfrozen,
+    Withdrawn,
+)
+from messages.money import MAX_MINOR
+from messages.saga import (
+    AnswerIgnored,
+    CompensationStarted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaParked,
+    SagaResumed,
+    SagaStarted,
+    StartRefused,
+    StartRepeated,
+    StepRefused,
+    StepRequested,
+    StepSucceeded,
+    StepTimedOut,
+)
+from messages.wire import encode
+
+WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
+    StartRepeated,
+    StartRefused,
+    StepRequested,
+    StepSucceeded,
+    StepRefused,
+    StepTimedOut,
+    AnswerIgnored,
+    CommandRefused,
+    EffectRepeated,
+    EffectVoided,
+)
+"""Events that change no row. Steps are many and `updated_at` is not worth a write for each: it
+tells when the saga's state last changed. A saga's steps are read from the journal."""
+
+
+class SagaOutcome(msgspec.Struct, gc=False):
+    """How a saga stands; each such event says all of it, so the last one wins."""
+
+    saga_id: str
+    state: str
+    reason: str
+    step: str
+    updated_at_ms: int
+    finished_at_ms: int | None
+
+
+class NewSaga(msgspec.Struct, gc=False):
+    """A saga that started in this batch; `params` as JSON text."""
+
+    saga_id: str
+    partition: int
+    tenant: str
+    definition: str
+    version: int
+    params: str
+    source: str | None
+    target: str | None
+    amount_minor: int | None
+    currency: str | None
+    started_at_ms: int
+
+
+class Limits(msgspec.Struct, gc=False, frozen=True):
+    overdraft_minor: int
+    transfer_minor: int | None
+    daily_minor: int | None
+
+
+class NewAccount(msgspec.Struct, gc=False):
+    """An account that was opened in this batch."""
+
+    account_id: str
+    partition: int
+    currency: str
+
+
+class AccountChange(msgspec.Struct, gc=False):
+    """What a batch changed in an account; None: not touched."""
+
+    account_id: str
+    version: int
+    updated_at_ms: int
+    balance_minor: int | None = None
+    held_minor: int | None = None
+    status: str | None = None
+    credits: str | None = None
+    limits: Limits | None = None
+
+
+class Changes:
+    """The row changes of one batch, merged. `add` takes the events of a partition in order.
+
+    A saga or account that is new in this batch stands in `new_sagas` / `new_accounts` AND, with
+    what became of it, in `outcomes` / `account_changes`. `world`: (currency, partition) -> what
+    is to be added to the balance.
+    """
+
+    __slots__ = ("account_changes", "new_accounts", "new_sagas", "outcomes", "world")
+
+    def __init__(self) -> None:
+        self.new_sagas: dict[str, NewSaga] = {}
+        self.outcomes: dict[str, SagaOutcome] = {}
+        self.new_accounts: dict[str, NewAccount] = {}
+        self.account_changes: dict[str, AccountChange] = {}
+        self.world: dict[tuple[str, int], int] = {}
+
+    def add(self, event: object, partition: int) -> None:
+        """Fold one event; an event that leaves no trace here is ignored."""
+        fold = _FOLDS.get(type(event))
+        if fold is not None:
+            fold(self, event, partition)
+
+    def outcome(
+        self, event: Any, state: str, reason: str = "", step: str = "", *, finished: bool = False
+    ) -> None:
+        saga_id, at_ms = event.saga_id, event.at_ms
+        self.outcomes[saga_id] = SagaOutcome(
+            saga_id, state, storable(reason), storable(step), at_ms, at_ms if finished else None
+        )
+
+    def account(self, event: Happened) -> AccountChange:
+        change = self.account_changes.get(event.account_id)
+        if change is None:
+            change = AccountChange(event.account_id, event.version, event.at_ms)
+            self.account_changes[event.account_id] = change
+        else:
+            change.version = event.version
+            change.updated_at_ms = event.at_ms
+        return change
+
+
+def storable(text: str) -> str:
+    """PostgreSQL's text holds no NUL: it is shown as U+FFFD rather than stopping the read model."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def _storable_json(text: str) -> str:
+    # Its jsonb neither, written as an escape.
+    return text.replace("\\u0000", "\\ufffd") if "\\u0000" in text else text
+
+
+def _text_of(params: dict[str, Any], name: str) -> str | None:
+    value = params.get(name)
+    return storable(value) if type(value) is str else None
+
+
+def _saga_started(changes: Changes, event: SagaStarted, partition: int) -> None:
+    params = event.params
+    amount = params.get("amount_minor")
+    changes.new_sagas[event.saga_id] = NewSaga(
+        event.saga_id,
+        partition,
+        storable(event.tenant),
+        event.plan.definition,
+        event.plan.version,
+        _storable_json(encode(params).decode()),
+        _text_of(params, "source"),
+        _text_of(params, "target"),
+        amount if type(amount) is int and abs(amount) <= MAX_MINOR else None,
+        _text_of(params, "currency"),
+        event.at_ms,
+    )
+    changes.outcome(event, "running")
+
+
+def _compensation_started(changes: Changes, event: CompensationStarted, partition: int) -> None:
+    changes.outcome(event, "compensating", event.reason)
+
+
+def _saga_parked(changes: Changes, event: SagaParked, partition: int) -> None:
+    changes.outcome(event, "parked", event.reason, event.step)
+
+
+def _saga_resumed(changes: Changes, event: SagaResumed, partition: int) -> None:
+    changes.outcome(event, event.state, event.reason)
+
+
+def _saga_completed(changes: Changes, event: SagaCompleted, partition: int) -> None:
+    changes.outcome(event, "completed", finished=True)
+
+
+def _saga_compensated(changes: Changes, event: SagaCompensated, partition: int) -> None:
+    changes.outcome(event, "compensated", event.reason, finished=True)
+
+
+def _account_opened(changes: Changes, event: AccountOpened, partition: int) -> None:
+    changes.new_accounts[event.account_id] = NewAccount(event.account_id, partition, event.currency)
+    change = changes.account(event)
+    change.balance_minor = change.held_minor = 0
+    change.status, change.credits = "open", "accept"
+    change.limits = _limits(event)
+
+
+def _limits_changed(changes: Changes, event: LimitsChanged, partition: int) -> None:
+    changes.account(event).limits = _limits(event)
+
+
+def _limits(event: AccountOpened | LimitsChanged) -> Limits:
+    return Limits(event.overdraft_limit_minor, event.transfer_limit_minor, event.daily_limit_minor)
+
+
+def _balance_changed(changes: Changes, event: Debited | Credited, partition: int) -> None:
+    changes.account(event).balance_minor = event.balance_minor
+
+
+def _deposited(changes: Changes, event: Deposited, partition: int) -> None:
+    changes.account(event).balance_minor = event.balance_minor
+    key = (event.currency, partition)
+    changes.world[key] = changes.world.get(key, 0) - event.amount_minor
+
+
+def _withdrawn(changes: Changes, event: Withdrawn, partition: int) -> None:
+    changes.account(event).balance_minor = event.balance_minor
+    key = (event.currency, partition)
+    changes.world[key] = changes.world.get(key, 0) + event.amount_minor
+
+
+def _holds_changed(changes: Changes, event: Held | Released, partition: int) -> None:
+    changes.account(event).held_minor = event.held_minor
+
+
+def _captured(changes: Changes, event: Captured, partition: int) -> None:
+    change = changes.account(event)
+    change.balance_minor, change.held_minor = event.balance_minor, event.held_minor
+
+
+def _frozen(changes: Changes, event: Frozen, partition: int) -> None:
+    change = changes.account(event)
+    change.status, change.credits = "frozen", event.credits
+
+
+def _unfrozen(changes: Changes, event: Unfrozen, partition: int) -> None:
+    change = changes.account(event)
+    change.status, change.credits = "open", "accept"
+
+
+def _closed(changes: Changes, event: AccountClosed, partition: int) -> None:
+    changes.account(event).status = "closed"
+
+
+# A table, not a `match`: class patterns are tried one after the other, and this runs per record.
+# `tests/read_model/test_projection.py` holds it to the whole of AccountEvent and SagaEvent.
+_FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
+    SagaStarted: _saga_started,
+    CompensationStarted: _compensation_started,
+    SagaParked: _saga_parked,
+    SagaResumed: _saga_resumed,
+    SagaCompleted: _saga_completed,
+    SagaCompensated: _saga_compensated,
+    AccountOpened: _account_opened,
+    LimitsChanged: _limits_changed,
+    Debited: _balance_changed,
+    Credited: _balance_changed,
+    Deposited: _deposited,
+    Withdrawn: _withdrawn,
+    Held: _holds_changed,
+    Released: _holds_changed,
+    Captured: _captured,
+    Frozen: _frozen,
+    Unfrozen: _unfrozen,
+    AccountClosed: _closed,
+}
+PROJECTED: Final = frozenset(_FOLDS)
+"""The event types that change a row."""
