@@ -1,0 +1,264 @@
+"""Accounts: open, deposit, withdraw, freeze, limit, close; look at one.
+
+Every order is one command to one account, named by the caller's Idempotency-Key.
+"""
+
+import re
+from typing import Any, Final
+
+from litestar import Response, get, post, put
+from litestar.datastructures import State
+from litestar.params import FromPath
+
+from account_service.answers import DETAILS
+from api.asking import AnyRequest, Caller, after_of, caller_of, strict_body
+from api.description import asked, documented, looked_up
+from api.gateway import Gateway, Heard
+from api.problem_kinds import REFUSALS
+from api.problems import Problem, in_body, invalid
+from api.schemas import (
+    AccountChanged,
+    AccountView,
+    FreezeBody,
+    LimitsBody,
+    MoneyBody,
+    OpenAccountBody,
+    WorldView,
+)
+from api.views import account_view, caught_up, no_store
+from messages import identity
+from messages.account import (
+    AccountCommand,
+    ChangeLimits,
+    CloseAccount,
+    CommandRefused,
+    Deposit,
+    EffectRepeated,
+    Freeze,
+    OpenAccount,
+    Unfreeze,
+    Withdraw,
+)
+from messages.money import is_currency
+from messages.wire import type_name
+from read_model import position, queries
+
+_account_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+_ERRORS: Final = (400, 404, 408, 409, 413, 415, 422, 429, 500, 503)
+
+
+@post(
+    "/accounts",
+    operation_class=asked(OpenAccountBody),
+    responses=documented({201: AccountChanged}, *_ERRORS),
+)
+async def open_account(request: AnyRequest, state: State) -> Response[AccountChanged]:
+    """Open an account. Without an `id` it is named by the tenant and the Idempotency-Key."""
+    caller = caller_of(request)
+    body = await strict_body(request, OpenAccountBody)
+    _check_currency(body.currency)
+    # A pattern with `$` lets a last line break through; fullmatch does not.
+    if body.id is not None and not _account_id.fullmatch(body.id):
+        raise invalid([in_body("id", "must be 1 to 64 letters, digits or _ . : -")])
+    account_id = body.id or identity.account_id(caller.tenant, caller.key)
+    command = OpenAccount(
+        account_id=account_id,
+        currency=body.currency,
+        overdraft_limit_minor=body.overdraft_limit_minor,
+        transfer_limit_minor=body.transfer_limit_minor,
+        daily_limit_minor=body.daily_limit_minor,
+        **_asked(state, caller),
+    )
+    return await _order(state, command, 201, locate=True)
+
+
+@post(
+    "/accounts/{account_id:str}/deposits",
+    operation_class=asked(MoneyBody),
+    responses=documented({201: AccountChanged}, *_ERRORS),
+)
+async def deposit(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """Money enters the bank: from the world to the account."""
+    caller = caller_of(request)
+    body = await strict_body(request, MoneyBody)
+    _check_currency(body.currency)
+    command = Deposit(
+        account_id=_known(account_id),
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        **_asked(state, caller),
+    )
+    return await _order(state, command, 201)
+
+
+@post(
+    "/accounts/{account_id:str}/withdrawals",
+    operation_class=asked(MoneyBody),
+    responses=documented({201: AccountChanged}, *_ERRORS),
+)
+async def withdraw(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """Money leaves the bank: from the account to the world."""
+    caller = caller_of(request)
+    body = await strict_body(request, MoneyBody)
+    _check_currency(body.currency)
+    command = Withdraw(
+        account_id=_known(account_id),
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        **_asked(state, caller),
+    )
+    return await _order(state, command, 201)
+
+
+@put(
+    "/accounts/{account_id:str}/limits",
+    operation_class=asked(LimitsBody),
+    responses=documented({200: AccountChanged}, *_ERRORS),
+)
+async def change_limits(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """Set all three limits."""
+    caller = caller_of(request)
+    body = await strict_body(request, LimitsBody)
+    command = ChangeLimits(
+        account_id=_known(account_id),
+        overdraft_limit_minor=body.overdraft_limit_minor,
+        transfer_limit_minor=body.transfer_limit_minor,
+        daily_limit_minor=body.daily_limit_minor,
+        **_asked(state, caller),
+    )
+    return await _order(state, command, 200)
+
+
+@post(
+    "/accounts/{account_id:str}/freeze",
+    status_code=200,
+    operation_class=asked(FreezeBody, body_required=False),
+    responses=documented({200: AccountChanged}, *_ERRORS),
+)
+async def freeze(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """No debits from now on; `credits` says whether money may still come in."""
+    caller = caller_of(request)
+    body = await strict_body(request, FreezeBody, optional=True)
+    command = Freeze(account_id=_known(account_id), credits=body.credits, **_asked(state, caller))
+    return await _order(state, command, 200)
+
+
+@post(
+    "/accounts/{account_id:str}/unfreeze",
+    status_code=200,
+    operation_class=asked(),
+    responses=documented({200: AccountChanged}, *_ERRORS),
+)
+async def unfreeze(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """The account is open again."""
+    caller = caller_of(request)
+    command = Unfreeze(account_id=_known(account_id), **_asked(state, caller))
+    return await _order(state, command, 200)
+
+
+@post(
+    "/accounts/{account_id:str}/close",
+    status_code=200,
+    operation_class=asked(),
+    responses=documented({200: AccountChanged}, *_ERRORS),
+)
+async def close(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountChanged]:
+    """Close an empty account, for good."""
+    caller = caller_of(request)
+    command = CloseAccount(account_id=_known(account_id), **_asked(state, caller))
+    return await _order(state, command, 200)
+
+
+@get(
+    "/accounts/{account_id:str}",
+    operation_class=looked_up(),
+    responses=documented({200: AccountView}, 400, 404, 500, 503),
+)
+async def get_account(
+    request: AnyRequest, account_id: FromPath[str], state: State
+) -> Response[AccountView]:
+    """An account as the read model knows it; with `after` as it is at that position or later."""
+    after = after_of(request)
+    _known(account_id)
+    reached = await caught_up(state.engine, after)
+    row = await queries.account(state.engine, account_id)
+    if row is None:
+        raise Problem(
+            "account-unknown",
+            DETAILS["account_unknown"]
+            if reached
+            else "the read model has not come as far as `after` yet; ask again",
+        )
+    return Response(account_view(row), headers=no_store)
+
+
+@get("/world", responses=documented({200: WorldView}, 500, 503))
+async def get_world(state: State) -> Response[WorldView]:
+    """What has left the bank less what has entered it, per currency: together with all accounts
+    and transfers under way it sums to 0."""
+    return Response(WorldView(await queries.world_balances(state.engine)), headers=no_store)
+
+
+def _known(account_id: str) -> str:
+    """An id that can't be one is an account that does not exist."""
+    if not _account_id.fullmatch(account_id):
+        raise Problem("account-unknown", DETAILS["account_unknown"], reason="account_unknown")
+    return account_id
+
+
+def _check_currency(code: str) -> None:
+    if not is_currency(code):
+        raise invalid([in_body("currency", "must be an active ISO 4217 currency code")])
+
+
+def _asked(state: State, caller: Caller) -> dict[str, Any]:
+    return {
+        "effect_id": identity.request_effect_id(caller.tenant, caller.key),
+        "issued_at_ms": state.clock.now_ms(),
+    }
+
+
+async def _order(
+    state: State, command: AccountCommand, status: int, *, locate: bool = False
+) -> Response[AccountChanged]:
+    gateway: Gateway = state.gateway
+    heard = await gateway.ask(command)
+    event = heard.event
+    headers = dict(no_store)
+    if isinstance(event, CommandRefused):
+        raise Problem(REFUSALS[event.reason], event.detail, reason=event.reason)
+    if isinstance(event, EffectRepeated):
+        headers["Idempotency-Replayed"] = "true"
+        if event.refused:
+            reason = event.refused
+            raise Problem(REFUSALS[reason], DETAILS[reason], reason=reason, headers=headers)
+    changed = _changed(command, heard)
+    if locate:
+        headers["Location"] = f"/accounts/{command.account_id}?after={changed.as_of}"
+    return Response(changed, status_code=status, headers=headers)
+
+
+def _changed(command: AccountCommand, heard: Heard) -> AccountChanged:
+    event = heard.event
+    return AccountChanged(
+        account_id=event.account_id,
+        event=type_name(event),
+        version=event.version,
+        as_of=position.format(heard.place, heard.next_offset),
+        # A repetition has the same body, or it would have been refused.
+        amount_minor=getattr(command, "amount_minor", None),
+        currency=getattr(command, "currency", None),
+        balance_minor=getattr(event, "balance_minor", None),
+    )

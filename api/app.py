@@ -1,0 +1,56 @@
+"""The HTTP application, put together; it owns nothing that runs."""
+
+from collections.abc import Mapping
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api import accounts, health, transfers
+from api.asking import MAX_BODY_BYTES
+from api.description import description, explain_problem, openapi_json
+from api.gateway import Gateway
+from api.health import Check
+from api.problems import Problem, on_bug, on_http_exception, on_problem
+from api.troubles import TROUBLES
+from journal.clock import Clock
+
+
+def create_app(
+    gateway: Gateway, engine: AsyncEngine, clock: Clock, checks: Mapping[str, Check] | None = None
+) -> Litestar:
+    """`checks`: what `/health/ready` asks, by the name of the part."""
+    return Litestar(
+        route_handlers=[
+            transfers.start_transfer,
+            transfers.get_transfer,
+            accounts.open_account,
+            accounts.deposit,
+            accounts.withdraw,
+            accounts.change_limits,
+            accounts.freeze,
+            accounts.unfreeze,
+            accounts.close,
+            accounts.get_account,
+            accounts.get_world,
+            health.live,
+            health.ready,
+            health.metrics,
+            explain_problem,
+            openapi_json,
+        ],
+        state=State(
+            {"gateway": gateway, "engine": engine, "clock": clock, "checks": dict(checks or {})}
+        ),
+        exception_handlers={
+            Problem: on_problem,
+            **TROUBLES,
+            HTTPException: on_http_exception,
+            Exception: on_bug,
+        },
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=description(),
+        logging_config=None,
+        debug=False,
+    )

@@ -1,0 +1,154 @@
+"""Reads what a request says: who asks under which key, what it prefers, and its JSON body.
+
+Nothing is trusted and nothing is coerced: a second Idempotency-Key, a repeated JSON member or a
+float where an integer belongs is refused, for two readers could take it for two things.
+"""
+
+import asyncio
+import json
+import re
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import msgspec
+from litestar import Request
+
+from api.problems import Fault, Problem, in_body, invalid
+from read_model.position import PositionMalformed, Token, parse
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_WAIT_S: Final = 30
+BODY_S: Final = 10.0
+
+_key = re.compile(r"[\x21-\x7e]{1,200}")
+_tenant = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_json_type = re.compile(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
+_wait = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+_path = re.compile(r"`\$\.?(.*?)`$")
+
+AnyRequest = Request[Any, Any, Any]
+B = TypeVar("B")
+
+
+class Caller(NamedTuple):
+    """Who asks, and under which name this one request goes."""
+
+    tenant: str
+    key: str
+
+
+def _values(request: AnyRequest, name: bytes) -> list[str]:
+    return [v.decode("latin-1") for n, v in request.scope["headers"] if n == name]
+
+
+def caller_of(request: AnyRequest) -> Caller:
+    """Raises Problem when the key is missing or not usable, or the tenant is malformed."""
+    keys = _values(request, b"idempotency-key")
+    if len(keys) != 1 or not _key.fullmatch(keys[0]):
+        if not keys:
+            reason = "is required"
+        elif len(keys) > 1:
+            reason = "was sent more than once"
+        else:
+            reason = "must be 1 to 200 visible ASCII characters"
+        raise Problem(
+            "idempotency-key-missing",
+            f"Idempotency-Key {reason}",
+            faults=[Fault("Idempotency-Key", reason)],
+        )
+    tenants = _values(request, b"makegood-tenant") or ["default"]
+    if len(tenants) > 1 or not _tenant.fullmatch(tenants[0]):
+        reason = "must be one value of 1 to 64 letters, digits or _ . -"
+        raise invalid([Fault("Makegood-Tenant", reason)])
+    return Caller(tenants[0], keys[0])
+
+
+def wait_preferred(request: AnyRequest) -> int | None:
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most 30. None: none, or malformed.
+
+    Of several the first counts, as the RFC says.
+    """
+    for value in _values(request, b"prefer"):
+        for preference in value.split(","):
+            found = _wait.fullmatch(preference.strip())
+            if found is not None:
+                return min(int(found[1]), MAX_WAIT_S)
+    return None
+
+
+def after_of(request: AnyRequest) -> Token | None:
+    """The position of `?after=`. Raises Problem when it is none."""
+    text = request.query_params.get("after")
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except PositionMalformed:
+        reason = "must be a position as answers give it in as_of: topic/partition@offset"
+        raise invalid([Fault("after", reason)]) from None
+
+
+async def json_object(request: AnyRequest, *, optional: bool = False) -> dict[str, Any]:
+    """The body's JSON object. `optional`: no body is an empty object.
+
+    Raises Problem (400, 408, 415) and the framework's own 413.
+    """
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await request.body()
+    except TimeoutError:
+        raise Problem("request-too-slow", f"no whole body within {BODY_S:.0f} s") from None
+    if optional and not body:
+        return {}
+    kinds = _values(request, b"content-type")
+    if len(kinds) != 1 or not _json_type.fullmatch(kinds[0].strip()):
+        raise Problem("media-type-unsupported", "the body must be application/json in UTF-8")
+    if any(v.lower() != "identity" for v in _values(request, b"content-encoding")):
+        raise Problem("media-type-unsupported", "the body must not be compressed")
+    try:
+        found = msgspec.json.decode(body)
+        # msgspec takes the last of two equal names, others the first: money needs one reading.
+        _repeats.decode(body.decode())
+    except RecursionError:
+        raise _malformed("is nested too deeply") from None
+    except _Repeated as repeated:
+        raise _malformed(f"has the member {repeated.name[:64]!r} twice") from None
+    except (msgspec.MsgspecError, ValueError):
+        raise _malformed(
+            "is not well-formed JSON in UTF-8, or a number in it is too large"
+        ) from None
+    if type(found) is not dict:
+        raise _malformed("must be a JSON object")
+    return cast("dict[str, Any]", found)
+
+
+def _malformed(reason: str) -> Problem:
+    return Problem("malformed-request", f"the body {reason}", faults=[in_body("", reason)])
+
+
+class _Repeated(Exception):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise _Repeated(name)
+        seen.add(name)
+
+
+_repeats = json.JSONDecoder(object_pairs_hook=_once)
+
+
+async def strict_body(request: AnyRequest, kind: type[B], *, optional: bool = False) -> B:
+    """The body as a `kind`, nothing coerced. Raises Problem."""
+    fields = await json_object(request, optional=optional)
+    try:
+        return msgspec.convert(fields, kind, strict=True)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        place = _path.search(text)
+        reason = text.split(" - at ")[0]
+        raise invalid([in_body(place[1] if place else "", reason)]) from None

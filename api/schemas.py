@@ -1,0 +1,136 @@
+"""What goes in and out of the API as JSON: bodies are strict, answers name their position."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from messages.account import AccountId, CreditPolicy
+from messages.money import Amount, Currency, Limit
+from messages.saga import SagaState
+
+AsOf = Annotated[
+    str,
+    msgspec.Meta(
+        description="The journal position that this answer knows of. Give it as ?after= to a GET "
+        "to see at least as much.",
+        examples=["orchestrator.journal/3@1234"],
+    ),
+]
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class OpenAccountBody(_Body, frozen=True, kw_only=True):
+    """`id` left out: the account is named by the Idempotency-Key. A limit of null: none."""
+
+    currency: Currency
+    id: AccountId | None = None
+    overdraft_limit_minor: Limit = 0
+    transfer_limit_minor: Limit | None = None
+    daily_limit_minor: Limit | None = None
+
+
+class LimitsBody(_Body, frozen=True, kw_only=True):
+    """All three limits as they shall be from now on; left out: 0 and none."""
+
+    overdraft_limit_minor: Limit = 0
+    transfer_limit_minor: Limit | None = None
+    daily_limit_minor: Limit | None = None
+
+
+class MoneyBody(_Body, frozen=True, kw_only=True):
+    amount_minor: Amount
+    currency: Currency
+
+
+class FreezeBody(_Body, frozen=True, kw_only=True):
+    credits: CreditPolicy = "refuse"
+
+
+class TransferBody(msgspec.Struct, frozen=True, kw_only=True):
+    """For the API's description only: the definition itself says what is good.
+
+    A definition of another name may have other members.
+    """
+
+    source: AccountId
+    target: AccountId
+    amount_minor: Amount
+    currency: Currency
+    reference: Annotated[str, msgspec.Meta(max_length=140)] = ""
+    definition: str = "transfer"
+
+
+class TransferStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """`reason` says why the transfer is in its `state`; empty when all goes well."""
+
+    id: str
+    definition: str
+    state: SagaState
+    reason: str
+    as_of: AsOf
+
+
+class TransferView(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer as the read model knows it. `step`: where it is parked, if it is."""
+
+    id: str
+    definition: str
+    version: int
+    state: SagaState
+    reason: str
+    step: str
+    params: dict[str, Any]
+    started_at: str
+    updated_at: str
+    finished_at: str | None
+    as_of: AsOf
+
+
+class AccountChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one order. `version` counts the account's changes.
+
+    Of a repetition (Idempotency-Replayed: true) `version` is the account's now, and
+    `balance_minor` is null: the balance after the first time is not remembered.
+    """
+
+    account_id: str
+    event: str
+    version: int
+    as_of: AsOf
+    amount_minor: int | None = None
+    currency: str | None = None
+    balance_minor: int | None = None
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as the read model knows it. available = balance + overdraft limit - held."""
+
+    id: str
+    version: int
+    status: Literal["open", "frozen", "closed"]
+    credits: CreditPolicy
+    currency: str
+    balance_minor: int
+    held_minor: int
+    available_minor: int
+    overdraft_limit_minor: int
+    transfer_limit_minor: int | None
+    daily_limit_minor: int | None
+    updated_at: str
+    as_of: AsOf
+
+
+class WorldView(msgspec.Struct, frozen=True):
+    """What the world owes the bank per currency: withdrawals minus deposits."""
+
+    balances_minor: dict[str, int]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`parts`: "ok", or what is wrong with the part."""
+
+    status: Literal["ok", "not ready"]
+    parts: dict[str, str]
