@@ -1,0 +1,179 @@
+"""The whole bank on the deterministic log: services of some processes, APIs, callers."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any, Final
+
+from account_service.service import TOPICS as ACCOUNT
+from account_service.service import account_service
+from journal.memory_log import MemoryLog
+from journal.service import Service, Tuning
+from journal.topics import dead_letter_spec
+from orchestrator.service import TOPICS as ORCHESTRATOR
+from orchestrator.service import orchestrator
+from simulation.api import Api
+from simulation.callers import Callers
+from simulation.conditions import Conditions
+from simulation.definitions import DEFINITIONS
+from simulation.process import Process
+from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
+
+CALM_S: Final = 6.0
+"""No new record for so long, and no timer set: nothing more will happen by itself."""
+
+HEALED_WITHIN_S: Final = 600.0
+"""In fair weather everything accepted ends within this bound (simulated seconds)."""
+
+_RATHER_LONG_S: Final = 20.0
+
+
+class NotSettled(Exception):
+    """In fair weather the bank did not come to rest within the bound."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+
+
+class Bank:
+    """Made inside a simulated loop; `happened` counts faults and what they led to."""
+
+    def __init__(self, rng: Random, conditions: Conditions) -> None:
+        self.rng = rng
+        self.conditions = conditions
+        self.happened: Counter[str] = Counter()
+        self.notes: list[tuple[float, str]] = []
+        self.weather = SeededWeather(rng, conditions, self.happened)
+        self.log = MemoryLog(self.weather)
+        self.services = _services(conditions)
+        counts = (conditions.orchestrators, conditions.account_processes)
+        self.processes: dict[str, list[Process]] = {}
+        for service, count in zip(self.services, counts, strict=True):
+            self.processes[service.topics.name] = [
+                Process(
+                    f"{service.topics.name}-{i}",
+                    self.log,
+                    self.weather,
+                    service,
+                    SkewedClock(rng.randint(-conditions.skew_ms, conditions.skew_ms)),
+                )
+                for i in range(count)
+            ]
+        self.apis: list[Api] = []
+
+    @property
+    def all_processes(self) -> list[Process]:
+        return [process for processes in self.processes.values() for process in processes]
+
+    def note(self, what: str) -> None:
+        """A line of the story, with the simulated time."""
+        self.notes.append((asyncio.get_running_loop().time(), what))
+
+    async def start(self) -> Callers:
+        conditions = self.conditions
+        if conditions.skew_ms:
+            self.happened["clock_skew"] += 1
+        for service in self.services:
+            await self.log.create(service.topics.specs(service.partitions))
+        await self.log.create([dead_letter_spec(1)])
+        for service in self.services:
+            self.reassign(service.topics.name)
+        for process in self.all_processes:
+            process.start()
+        self.apis = [
+            Api(f"api-{i}", self.log, self.weather, conditions.partitions)
+            for i in range(conditions.apis)
+        ]
+        return Callers(self.rng, conditions, self.apis, self.happened)
+
+    def reassign(self, service: str, among: list[Process] | None = None) -> None:
+        """Deal the partitions out anew; each has one owner, as far as the membership knows."""
+        processes = self.processes[service]
+        dealt: dict[str, set[int]] = {process.name: set() for process in processes}
+        for partition in range(self.conditions.partitions):
+            dealt[self.rng.choice(among or processes).name].add(partition)
+        for process in processes:
+            process.assign(frozenset(dealt[process.name]))
+
+    async def heal(self, callers: Callers) -> list[str]:
+        """End all faults, wait until the bank is at rest. Gives what is wrong with it then."""
+        self.note("healing")
+        self.weather.clear_up()
+        # Clocks agree again, on the latest of them: what was promised for a time comes due.
+        ahead_ms = max(process.clock.wrong_ms for process in self.all_processes)
+        for process in self.all_processes:
+            process.clock.wrong_ms = max(0, ahead_ms)
+            if process.frozen:
+                process.thaw(tell=True)
+            if not process.running:
+                process.start()
+        for service in self.services:
+            self.reassign(service.topics.name)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        # Until then appends of the bad times may land.
+        await asyncio.sleep(MAX_DELAY_S)
+        wrong = [f"no answer in fair weather: {one}" for one in await callers.resolve()]
+        records = -1
+        while (now := self._records()) != records or self._busy():
+            records = now
+            if loop.time() - began_s > HEALED_WITHIN_S:
+                wrong.append(f"not at rest {HEALED_WITHIN_S:.0f} s after healing: {self._busy()}")
+                break
+            await asyncio.sleep(CALM_S)
+        return wrong + self._still_running()
+
+    def owner(self, service: str, partition: int) -> Process:
+        """Who owns the partition, as far as the membership knows."""
+        return next(p for p in self.processes[service] if partition in p.assigned)
+
+    def troubles(self) -> list[str]:
+        found = [trouble for process in self.all_processes for trouble in process.troubles()]
+        return found + [trouble for api in self.apis for trouble in api.troubles()]
+
+    def _records(self) -> int:
+        return sum(map(len, self.log.records.values()))
+
+    def _busy(self) -> str:
+        """What still has something to do, or is not even open."""
+        for process in self.all_processes:
+            for partition in sorted(process.assigned):
+                if partition not in process.working:
+                    return f"{process.name} has not opened partition {partition}"
+                due_ms = process.machines[partition].next_due_ms()
+                if due_ms is not None:
+                    return f"{process.name} partition {partition} has a timer at {due_ms}"
+        return ""
+
+    def _still_running(self) -> list[str]:
+        """A processor that was cancelled must end: else it is an owner that nobody knows of."""
+        expected = sum(len(process.assigned) for process in self.all_processes)
+        found = sum(task.get_name().startswith("partition-") for task in asyncio.all_tasks())
+        if found <= expected:
+            return []
+        return [f"{found} processors run, but only {expected} should: a cancelled one goes on"]
+
+
+def _services(conditions: Conditions) -> tuple[Service[Any, Any], Service[Any, Any]]:
+    tuning = Tuning(
+        max_batch_records=conditions.max_batch_records,
+        max_unconfirmed=conditions.max_unconfirmed,
+        snapshot_every=conditions.snapshot_every,
+        idle_wait_ms=round(_RATHER_LONG_S * 1000),
+    )
+    partitions = conditions.partitions
+    return (
+        orchestrator(
+            partitions,
+            {ACCOUNT.input: partitions},
+            definitions=DEFINITIONS,
+            memory_horizon_ms=conditions.saga_memory_ms,
+            tuning=tuning,
+        ),
+        account_service(
+            partitions,
+            {ORCHESTRATOR.input: partitions},
+            effect_horizon_ms=conditions.effect_horizon_ms,
+            tuning=tuning,
+        ),
+    )

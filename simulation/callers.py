@@ -1,0 +1,255 @@
+"""The bank's customers: they open accounts, move money, ask again when in doubt, and at times ask
+for something else under a key they have used.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple
+
+from messages.account import (
+    AccountCommand,
+    ChangeLimits,
+    CloseAccount,
+    Deposit,
+    Freeze,
+    OpenAccount,
+    Unfreeze,
+    Withdraw,
+)
+from messages.identity import fingerprint, request_effect_id, saga_id
+from messages.saga import StartSaga
+from simulation.api import Api, Heard, NoAnswer
+from simulation.conditions import Conditions
+from simulation.weather import simulated_ms
+
+TENANT: Final = "sim"
+CURRENCIES: Final = ("EUR", "USD")
+PATIENCE: Final = 4
+"""How often a caller asks again in bad weather before giving up."""
+
+PATIENCE_IN_FAIR_WEATHER: Final = 8
+
+
+class Exchange(NamedTuple):
+    """A request as it was last sent, and the answer that the caller got."""
+
+    request: StartSaga | AccountCommand
+    heard: Heard
+
+
+class Callers:
+    """`run` is all traffic of a run; `resolve`, in fair weather, asks about what stayed open."""
+
+    def __init__(
+        self,
+        rng: Random,
+        conditions: Conditions,
+        apis: list[Api],
+        happened: Counter[str],
+    ) -> None:
+        self._rng = rng
+        self._conditions = conditions
+        self._apis = apis
+        self._happened = happened
+        self._number = 0
+        self.exchanges: list[Exchange] = []
+        self.open: list[StartSaga | AccountCommand] = []
+        """Requests that were given up without an answer."""
+        self.accounts = [f"acc-{i}" for i in range(conditions.accounts)]
+
+    async def run(self) -> None:
+        rng, conditions = self._rng, self._conditions
+        acts: list[Callable[[], StartSaga | AccountCommand]] = [
+            *[self._saga] * conditions.transfers,
+            *[self._account_request] * conditions.account_requests,
+        ]
+        rng.shuffle(acts)
+        async with asyncio.TaskGroup() as tasks:
+            for number, account in enumerate(self.accounts):
+                tasks.create_task(self._open_account(account, number))
+            for caller in range(conditions.callers):
+                tasks.create_task(self._call(acts[caller :: conditions.callers]))
+
+    async def resolve(self) -> list[str]:
+        """Ask again about every request that has no answer; those that still have none."""
+        still_open: list[str] = []
+        requests, self.open = self.open, []
+
+        async def again(request: StartSaga | AccountCommand) -> None:
+            if not await self._ask(request, PATIENCE_IN_FAIR_WEATHER):
+                still_open.append(f"{type(request).__name__} {_name(request)}")
+
+        async with asyncio.TaskGroup() as tasks:
+            for request in requests:
+                tasks.create_task(again(request))
+        return sorted(still_open)
+
+    async def _open_account(self, account: str, number: int) -> None:
+        rng = self._rng
+        currency = CURRENCIES[number % 5 == 4]
+        now_ms = simulated_ms()
+        await self._ask(
+            OpenAccount(
+                account_id=account,
+                effect_id=self._effect(),
+                issued_at_ms=now_ms,
+                currency=currency,
+                overdraft_limit_minor=rng.choice((0, 0, 500)),
+                transfer_limit_minor=rng.choice((None, None, 2_000)),
+                daily_limit_minor=rng.choice((None, None, 6_000)),
+            )
+        )
+        await self._ask(
+            Deposit(
+                account_id=account,
+                effect_id=self._effect(),
+                issued_at_ms=now_ms,
+                amount_minor=rng.randint(1_000, 10_000),
+                currency=currency,
+            )
+        )
+
+    async def _call(self, acts: list[Callable[[], StartSaga | AccountCommand]]) -> None:
+        rng = self._rng
+        pause_s = self._conditions.traffic_s / max(1, len(acts))
+        for act in acts:
+            await asyncio.sleep(rng.expovariate(1 / pause_s))
+            request = act()
+            answered = await self._ask(request)
+            if rng.random() < 0.1:
+                await asyncio.sleep(rng.expovariate(1 / pause_s))
+                self._happened["repeated_on_purpose"] += 1
+                await self._ask(request)
+            elif answered and isinstance(request, StartSaga) and rng.random() < 0.05:
+                self._happened["key_reused"] += 1
+                await self._ask(_with_another_body(request))
+
+    async def _ask(self, request: StartSaga | AccountCommand, patience: int = PATIENCE) -> bool:
+        """Ask until there is an answer; the same key every time, however often."""
+        for attempt in range(patience):
+            if attempt:
+                self._happened["asked_again"] += 1
+                await asyncio.sleep(self._rng.expovariate(1.0))
+            api = self._rng.choice(self._apis)
+            try:
+                if isinstance(request, StartSaga):
+                    request = self._fresh(request)
+                    heard = await api.start_saga(request)
+                else:
+                    heard = await api.ask_account(request)
+            except NoAnswer as error:
+                self._happened[error.why] += 1
+                continue
+            self.exchanges.append(Exchange(request, heard))
+            return True
+        self.open.append(request)
+        return False
+
+    def _fresh(self, request: StartSaga) -> StartSaga:
+        """The same request under a request id of this attempt's own."""
+        self._number += 1
+        return StartSaga(
+            saga_id=request.saga_id,
+            tenant=request.tenant,
+            definition=request.definition,
+            params=request.params,
+            fingerprint=request.fingerprint,
+            request_id=f"r{self._number}",
+            issued_at_ms=request.issued_at_ms,
+        )
+
+    def _saga(self) -> StartSaga:
+        rng = self._rng
+        self._number += 1
+        known = [*self.accounts, "acc-nobody"] if rng.random() < 0.1 else self.accounts
+        source, target = rng.sample(known, 2)
+        amount = rng.choice((1, rng.randint(1, 500), rng.randint(500, 3_000)))
+        currency = CURRENCIES[0] if rng.random() < 0.95 else CURRENCIES[1]
+        name = rng.choice(("transfer", "transfer", "reserved_transfer", "collect"))
+        params: dict[str, object] = {"amount_minor": amount, "currency": currency}
+        if name == "collect":
+            second = rng.choice([account for account in known if account != target])
+            params |= {"first": source, "second": second, "target": target}
+            params["total_minor"] = 2 * amount
+        else:
+            params |= {"source": source, "target": target}
+        return _start(f"key-{self._number}", name, params)
+
+    def _account_request(self) -> AccountCommand:
+        rng = self._rng
+        account, effect, now_ms = rng.choice(self.accounts), self._effect(), simulated_ms()
+        amount, currency = rng.randint(1, 3_000), rng.choice((*CURRENCIES, CURRENCIES[0]))
+        match rng.choice(("in", "in", "in", "out", "out", "stop", "go", "go", "limits", "close")):
+            case "in":
+                return Deposit(
+                    account_id=account,
+                    effect_id=effect,
+                    issued_at_ms=now_ms,
+                    amount_minor=amount,
+                    currency=currency,
+                )
+            case "out":
+                return Withdraw(
+                    account_id=account,
+                    effect_id=effect,
+                    issued_at_ms=now_ms,
+                    amount_minor=amount,
+                    currency=currency,
+                )
+            case "stop":
+                return Freeze(
+                    account_id=account,
+                    effect_id=effect,
+                    issued_at_ms=now_ms,
+                    credits=rng.choice(("accept", "refuse")),
+                )
+            case "go":
+                return Unfreeze(account_id=account, effect_id=effect, issued_at_ms=now_ms)
+            case "limits":
+                return ChangeLimits(
+                    account_id=account,
+                    effect_id=effect,
+                    issued_at_ms=now_ms,
+                    overdraft_limit_minor=rng.choice((0, 500)),
+                    transfer_limit_minor=rng.choice((None, 2_000)),
+                    daily_limit_minor=rng.choice((None, 6_000)),
+                )
+            case _:
+                return CloseAccount(account_id=account, effect_id=effect, issued_at_ms=now_ms)
+
+    def _effect(self) -> str:
+        self._number += 1
+        return request_effect_id(TENANT, f"key-{self._number}")
+
+
+def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:
+    return StartSaga(
+        saga_id=saga_id(TENANT, key),
+        tenant=TENANT,
+        definition=definition,
+        params=params,
+        fingerprint=fingerprint(definition, params),
+        request_id="",
+        issued_at_ms=simulated_ms(),
+    )
+
+
+def _with_another_body(request: StartSaga) -> StartSaga:
+    params = {**request.params, "amount_minor": request.params["amount_minor"] + 1}
+    if "total_minor" in params:
+        params["total_minor"] = 2 * params["amount_minor"]
+    return StartSaga(
+        saga_id=request.saga_id,
+        tenant=request.tenant,
+        definition=request.definition,
+        params=params,
+        fingerprint=fingerprint(request.definition, params),
+        request_id="",
+        issued_at_ms=request.issued_at_ms,
+    )
+
+
+def _name(request: StartSaga | AccountCommand) -> str:
+    return request.saga_id if isinstance(request, StartSaga) else request.effect_id

@@ -1,0 +1,101 @@
+"""Under which conditions a run takes place: drawn from its seed, for every run anew.
+
+Swarm testing (Groce et al., ISSTA 2012): a run with few kinds of faults reaches states that a run
+with all of them never does, so every run switches each kind on or off.
+"""
+
+import math
+from random import Random
+from typing import Final
+
+import msgspec
+
+WEATHER: Final = ("ack_lost", "late", "never", "slow")
+"""What happens to single appends and reads."""
+
+INCIDENTS: Final = (
+    "crash",
+    "pause",
+    "reassign",
+    "overlap",
+    "api_crash",
+    "clock_jump",
+    "snapshot_lost",
+    "snapshot_torn",
+    "snapshot_compacted",
+    "garbage_input",
+    "foreign_input",
+    "journal_noise",
+)
+"""What happens to processes, clocks and topics from time to time."""
+
+_SKEW: Final = "clock_skew"
+
+FAULTS: Final = (*WEATHER, *INCIDENTS, _SKEW)
+
+_DAY_MS: Final = 86_400_000
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate."""
+
+    partitions: int
+    orchestrators: int
+    account_processes: int
+    apis: int
+    accounts: int
+    callers: int
+    transfers: int
+    account_requests: int
+    faults: frozenset[str]
+    rates: dict[str, float]
+    latency_s: float
+    slow_s: float
+    late_s: float
+    incident_every_s: float
+    traffic_s: float
+    skew_ms: int
+    snapshot_every: int
+    max_batch_records: int
+    max_unconfirmed: int
+    effect_horizon_ms: int
+    saga_memory_ms: int
+
+
+def draw(rng: Random, transfers: int = 50) -> Conditions:
+    faults = _faults(rng)
+    rates = {kind: _between(rng, 0.002, 0.06) if kind in faults else 0.0 for kind in WEATHER}
+    short_memory = rng.random() < 0.1
+    return Conditions(
+        partitions=rng.choice((1, 2, 2, 3)),
+        orchestrators=rng.choice((1, 2, 2, 3)),
+        account_processes=rng.choice((1, 2, 2, 3)),
+        apis=rng.choice((1, 2)),
+        accounts=rng.randint(3, 8),
+        callers=rng.randint(4, 12),
+        transfers=transfers,
+        account_requests=rng.randint(5, 25),
+        faults=faults,
+        rates=rates,
+        latency_s=_between(rng, 0.0005, 0.02),
+        slow_s=_between(rng, 0.1, 12.0),
+        late_s=_between(rng, 0.01, 20.0),
+        incident_every_s=_between(rng, 2.0, 15.0),
+        traffic_s=_between(rng, 5.0, 120.0),
+        skew_ms=round(_between(rng, 10, 400_000)) if _SKEW in faults else 0,
+        snapshot_every=rng.choice((5, 25, 100, 1_000_000)),
+        max_batch_records=rng.choice((1, 4, 200, 200)),
+        max_unconfirmed=rng.choice((1, 5, 20_000, 20_000)),
+        effect_horizon_ms=rng.choice((20_000, 120_000)) if short_memory else 7 * _DAY_MS,
+        saga_memory_ms=rng.choice((20_000, 120_000)) if short_memory else 7 * _DAY_MS,
+    )
+
+
+def _faults(rng: Random) -> frozenset[str]:
+    share = rng.choice((0.0, 0.2, 0.4, 0.6, 0.6, 0.8, 1.0))
+    return frozenset(kind for kind in FAULTS if rng.random() < share)
+
+
+def _between(rng: Random, low: float, high: float) -> float:
+    """Log-uniform: the small values matter as much as the large ones."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))

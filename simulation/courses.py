@@ -1,0 +1,151 @@
+"""What became of the sagas, folded a second time: states, ends, and what each of them moved."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from simulation.books import Books
+from simulation.history import Fact, Histories
+
+FINISHED: Final = frozenset(("completed", "compensated"))
+_CHANGES_NOTHING: Final = frozenset(
+    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored")
+)
+_POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
+
+
+class Course:
+    """One saga: its request, and `states`, the state it had from each offset on."""
+
+    def __init__(self, started: Fact) -> None:
+        self.place = started.place
+        self.params: dict[str, Any] = started.fields["params"]
+        self.plan: dict[str, Any] = started.fields["plan"]
+        self.states: list[tuple[int, str]] = [(started.offset, "running")]
+        self.succeeded: dict[tuple[str, str], Fact] = {}
+
+    @property
+    def state(self) -> str:
+        return self.states[-1][1]
+
+    def state_at(self, offset: int) -> str:
+        return [state for begun, state in self.states if begun < offset][-1]
+
+
+class Courses:
+    """All sagas by id. `wrong`: the rules that were broken."""
+
+    def __init__(self, histories: Histories) -> None:
+        self.by_id: dict[str, Course] = {}
+        self.wrong: list[str] = []
+        for journal in histories.sagas:
+            for fact in journal.facts:
+                if fact.type.startswith("saga.") and fact.type not in _CHANGES_NOTHING:
+                    self._follow(fact)
+
+    def _follow(self, fact: Fact) -> None:
+        fields = fact.fields
+        course = self.by_id.get(fields["saga_id"])
+        if fact.type == "saga.SagaStarted":
+            if course is not None:
+                self._say(fact, "starts a saga again")
+            self.by_id[fields["saga_id"]] = Course(fact)
+            return
+        if course is None:
+            self._say(fact, "concerns a saga that was never started")
+            return
+        if course.state in FINISHED:
+            self._say(fact, f"changes a saga that is {course.state}")
+        state = {
+            "saga.SagaCompleted": "completed",
+            "saga.SagaCompensated": "compensated",
+            "saga.SagaParked": "parked",
+            "saga.CompensationStarted": "compensating",
+            "saga.SagaResumed": fields.get("state", ""),
+        }.get(fact.type)
+        if state:
+            course.states.append((fact.offset, state))
+        if fact.type == "saga.StepSucceeded":
+            course.succeeded[fields["step"], fields["direction"]] = fact
+        return
+
+    def _say(self, fact: Fact, what: str) -> None:
+        saga = fact.fields["saga_id"]
+        self.wrong.append(
+            f"courses: {fact.place} offset {fact.offset}: {fact.type} {what} ({saga})"
+        )
+
+    def count(self) -> Counter[str]:
+        return Counter(course.state for course in self.by_id.values())
+
+
+def ends(courses: Courses, books: Books) -> Iterator[str]:
+    """After healing: every saga has ended, with nothing in transit, and moved what it should."""
+    for saga, course in courses.by_id.items():
+        state = course.state
+        if state not in FINISHED:
+            if state != "parked":
+                yield f"courses: saga {saga} is still {state}"
+            continue
+        for (owner, currency), left in books.transit.items():
+            if owner == saga and left:
+                yield f"courses: {state} saga {saga} leaves {left} {currency} in transit"
+        net: Counter[str] = Counter()
+        holds: set[str] = set()
+        for fact in books.moved[saga]:
+            fields = fact.fields
+            net[fields["account_id"]] += _POSTED.get(fact.type, 0) * fields.get("amount_minor", 0)
+            if fact.type == "account.Held":
+                holds.add(fields["effect_id"])
+            holds.discard(fields.get("hold_id", ""))
+        if holds:
+            yield f"courses: {state} saga {saga} leaves a hold"
+        due = _due(course) if state == "completed" else {}
+        moved = {account: amount for account, amount in net.items() if amount}
+        if moved != due:
+            yield f"courses: {state} saga {saga} moved {moved} instead of {due}"
+
+
+def _due(course: Course) -> dict[str, int]:
+    """What a completed saga moves in all, per account."""
+    params = course.params
+    due: Counter[str] = Counter()
+    if course.plan["definition"] == "collect":
+        due[params["first"]] -= params["amount_minor"]
+        due[params["second"]] -= params["amount_minor"]
+        due[params["target"]] += params["total_minor"]
+    else:
+        due[params["source"]] -= params["amount_minor"]
+        due[params["target"]] += params["amount_minor"]
+    return {account: amount for account, amount in due.items() if amount}
+
+
+def order(courses: Courses, histories: Histories) -> Iterator[str]:
+    """A step is asked for after those it waits for, and taken back before them."""
+    done: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    asked: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for journal in histories.sagas:
+        for fact in journal.facts:
+            fields = fact.fields
+            saga = fields.get("saga_id", "")
+            if saga not in courses.by_id:
+                continue
+            if fact.type == "saga.StepSucceeded":
+                done[saga].add((fields["step"], fields["direction"]))
+            if fact.type != "saga.StepRequested":
+                continue
+            step, direction = fields["step"], fields["direction"]
+            asked[saga].add((step, direction))
+            for planned in courses.by_id[saga].plan["steps"]:
+                name, after = planned["name"], planned.get("after", ())
+                if direction == "do" and name == step:
+                    early = [one for one in after if (one, "do") not in done[saga]]
+                    if early:
+                        yield f"courses: {saga}: {step} is asked for before {early}"
+                if (
+                    direction == "undo"
+                    and step in after
+                    and (name, "do") in done[saga]
+                    and (name, "undo") not in done[saga]
+                ):
+                    yield f"courses: {saga}: {step} is taken back before {name}"

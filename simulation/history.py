@@ -1,0 +1,100 @@
+"""What the logs say, read anew: the reader rule and the JSON, with none of the services' code.
+
+The invariants are computed on this, so that a mistake in the kernel or in a service can't hide
+behind itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from journal.log import Place, Record
+from journal.memory_log import MemoryRecord
+from messages.routing import partition_of
+
+SAGA_INPUT: Final = "orchestrator.input"
+SAGA_JOURNAL: Final = "orchestrator.journal"
+ACCOUNT_INPUT: Final = "account.input"
+ACCOUNT_JOURNAL: Final = "account.journal"
+INPUT_OF: Final = {SAGA_JOURNAL: SAGA_INPUT, ACCOUNT_JOURNAL: ACCOUNT_INPUT}
+
+_OPENED: Final = b"journal.Opened.v1"
+
+
+class Fact(NamedTuple):
+    """A journal record that counts. `type` without its version, e.g. `account.Debited`."""
+
+    place: Place
+    offset: int
+    type: str
+    fields: dict[str, Any]
+
+
+class Journal(NamedTuple):
+    """One journal partition: what counts, how many records do not, and how many owners it had."""
+
+    place: Place
+    facts: list[Fact]
+    void: int
+    openings: int
+
+
+class Histories(NamedTuple):
+    """All that the logs hold. `records`: every place, as written."""
+
+    records: dict[Place, list[MemoryRecord]]
+    sagas: list[Journal]
+    accounts: list[Journal]
+    partitions: int
+
+    @property
+    def journals(self) -> list[Journal]:
+        return [*self.sagas, *self.accounts]
+
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def read(records: dict[Place, list[MemoryRecord]], partitions: int) -> Histories:
+    sagas, accounts = (
+        [read_journal(Place(topic, p), records[Place(topic, p)]) for p in range(partitions)]
+        for topic in (SAGA_JOURNAL, ACCOUNT_JOURNAL)
+    )
+    return Histories(records, sagas, accounts, partitions)
+
+
+def read_journal(place: Place, records: Sequence[Record]) -> Journal:
+    facts: list[Fact] = []
+    epoch, void, openings = b"none", 0, 0
+    for record in records:
+        headers = dict(record.headers)
+        written_by = headers.get("ce_epoch")
+        if written_by is None and headers.get("ce_type") == _OPENED:
+            epoch = str(record.offset).encode()
+            openings += 1
+        elif written_by != epoch:
+            void += 1
+            continue
+        fields = _decoder.decode(record.value or b"")
+        facts.append(Fact(place, record.offset, fields["type"].rpartition(".")[0], fields))
+    return Journal(place, facts, void, openings)
+
+
+def destination(fact: Fact, partitions: int) -> str:
+    """Where a message goes because of `fact`, as `topic/partition`; empty: nowhere."""
+    fields = fact.fields
+    if fact.type == "saga.StepRequested":
+        return f"{fields['topic']}/{partition_of(fields['key'], partitions)}"
+    if fact.type == "journal.RecordRejected":
+        return "deadletter/0"
+    if fields.get("reply_to") and fields.get("saga_id"):
+        return f"{fields['reply_to']}/{partition_of(fields['saga_id'], partitions)}"
+    return ""
+
+
+def text_header(record: Record, name: str) -> str | None:
+    for key, value in record.headers:
+        if key == name:
+            return value.decode(errors="replace")
+    return None

@@ -1,0 +1,45 @@
+"""All that must hold after a run, whatever happened in it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from simulation import history
+from simulation.answers import answers
+from simulation.bank import Bank
+from simulation.books import Books
+from simulation.callers import Exchange
+from simulation.courses import Courses, ends, order
+from simulation.handled import handled
+from simulation.history import Histories
+from simulation.replays import replays
+
+MAX_TOLD = 20
+"""Violations listed of each kind; one cause can break a rule hundreds of times."""
+
+
+async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
+    """What is wrong, one line each; empty when all is well."""
+    histories = history.read(bank.log.records, bank.conditions.partitions)
+    books, courses = Books(histories), Courses(histories)
+    checks: tuple[Callable[[], Iterable[str]], ...] = (
+        lambda: books.wrong,
+        lambda: courses.wrong,
+        lambda: ends(courses, books),
+        lambda: order(courses, histories),
+        lambda: handled(histories),
+        lambda: answers(histories, courses, exchanges),
+    )
+    wrong = [one for check in checks for one in [*check()][:MAX_TOLD]]
+    wrong += await replays(bank, histories.journals)
+    _count(bank.happened, histories, courses)
+    return wrong
+
+
+def _count(happened: Counter[str], histories: Histories, courses: Courses) -> None:
+    """What the run reached, seen from its logs."""
+    for journal in histories.journals:
+        happened["void"] += journal.void
+        happened["openings"] += journal.openings
+        happened.update(fact.type for fact in journal.facts)
+    for state, number in courses.count().items():
+        happened[f"saga_{state}"] += number
