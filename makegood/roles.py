@@ -1,0 +1,72 @@
+"""The processes of the bank: each role is one coroutine that runs until it is told to stop."""
+
+import asyncio
+import gc
+import os
+import signal
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+from journal.clock import SystemClock
+from journal.host import Host
+from journal.membership import take_part
+from journal.opening import check_partitions
+from journal.service import Service
+from makegood.settings import Settings
+from makegood.topology import accounts, connect, sagas
+
+log_event = structlog.get_logger("makegood.roles")
+
+
+async def run_orchestrator(settings: Settings) -> None:
+    await _run_service(settings, sagas(settings))
+
+
+async def run_account_service(settings: Settings) -> None:
+    await _run_service(settings, accounts(settings))
+
+
+async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
+    name = service.topics.name
+    owner = f"{name}/{settings.instance}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    log = await connect(settings, name)
+    try:
+        await check_partitions(log, service)
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.api_host)
+        host = Host(log, service, owner, SystemClock())
+        # What is alive now stays alive: keep the collector from walking it again and again.
+        gc.freeze()
+        log_event.info("role_started", role=name, owner=owner, partitions=service.partitions)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(host.broken())
+                tasks.create_task(
+                    take_part(
+                        settings.kafka(name),
+                        group=f"{name}.owners",
+                        topic=service.topics.input,
+                        instance=f"{name}-{settings.instance}",
+                        on_change=host.own,
+                    )
+                )
+        finally:
+            await host.close()
+    finally:
+        await log.close()
+
+
+async def until_stopped(role: Coroutine[Any, Any, None]) -> None:
+    """Run `role` until it ends, or SIGINT or SIGTERM arrives."""
+    task = asyncio.ensure_future(role)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log_event.info("role_stopped")

@@ -1,0 +1,53 @@
+"""Which services there are and how they are wired to each other."""
+
+from account_service.service import TOPICS as ACCOUNT
+from account_service.service import account_service
+from journal.kafka_log import KafkaLog
+from journal.log import Log
+from journal.service import Service, Tuning
+from journal.topics import dead_letter_spec
+from makegood.settings import Settings
+from messages.account import AccountCommand, AccountEvent
+from messages.saga import SagaEvent, SagaInput
+from orchestrator.service import TOPICS as ORCHESTRATOR
+from orchestrator.service import orchestrator
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+async def connect(settings: Settings, client: str) -> KafkaLog:
+    """Kafka, with all topics there. Raises LogError."""
+    log = KafkaLog(settings.kafka(client))
+    await log.connect(settings.start_timeout_s)
+    await create_topics(log, settings.partitions)
+    return log
+
+
+async def create_topics(log: Log, partitions: int) -> None:
+    await log.create(
+        [
+            *ACCOUNT.specs(partitions),
+            *ORCHESTRATOR.specs(partitions),
+            dead_letter_spec(1),
+        ]
+    )
+
+
+def accounts(
+    settings: Settings, tuning: Tuning | None = None
+) -> Service[AccountCommand, AccountEvent]:
+    return account_service(
+        settings.partitions,
+        {ORCHESTRATOR.input: settings.partitions},
+        effect_horizon_ms=round(settings.effect_horizon_days * _DAY_MS),
+        tuning=tuning,
+    )
+
+
+def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput, SagaEvent]:
+    return orchestrator(
+        settings.partitions,
+        {ACCOUNT.input: settings.partitions},
+        memory_horizon_ms=round(settings.saga_memory_days * _DAY_MS),
+        tuning=tuning,
+    )
