@@ -48,6 +48,21 @@ class Deposed(Exception):
         self.by_offset = by_offset
 
 
+class RecordsLost(Exception):
+    """The journal no longer holds records that it had acknowledged."""
+
+    def __init__(self, place: Place, expected: int, found: int) -> None:
+        super().__init__(
+            f"{place} had acknowledged everything before offset {expected}, yet wrote the next "
+            f"batch at {found}: acknowledged records are gone, and what was sent because of them "
+            "is out. Look for an unclean leader election; see 'A journal that lost records' in "
+            "docs/operations.md."
+        )
+        self.place = place
+        self.expected = expected
+        self.found = found
+
+
 class Epoch(Generic[M, E]):
     """Made by `journal.opening.open_epoch`. `take` and `fire` decide, `commit` makes it count."""
 
@@ -173,7 +188,8 @@ class Epoch(Generic[M, E]):
     async def commit(self, now_ms: int) -> None:
         """Append the batch and release its outputs. Nothing to do when nothing happened.
 
-        Raises AppendInDoubt or Deposed: the epoch is over, nothing of the batch was released.
+        Raises AppendInDoubt, Deposed or RecordsLost: the epoch is over, nothing of the batch was
+        released.
         """
         if not self._batch and not self.progress.changed:
             return
@@ -193,8 +209,7 @@ class Epoch(Generic[M, E]):
     async def _look_between(self, expected: int, first: int) -> None:
         """Somebody else wrote before our batch: harmless, unless it was an `Opened`."""
         if first < expected:
-            # The log lost acknowledged records, or this is not the journal we know.
-            raise Deposed(self._place, self.offset, first)
+            raise RecordsLost(self._place, expected, first)
         reader = self._log.reader({self._place: expected})
         try:
             position = expected

@@ -10,8 +10,8 @@ are consumers without a group, manually assigned: group offsets never decide wha
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, cast
 
 import msgspec
 import structlog
@@ -40,6 +40,8 @@ from journal.log import (
     Writer,
 )
 from journal.topics import MAX_BATCH_BYTES
+
+T = TypeVar("T")
 
 log_event = structlog.get_logger("journal.kafka")
 
@@ -86,6 +88,7 @@ class KafkaLog:
         self._address = address
         self._admin: AIOKafkaAdminClient | None = None
         self._offsets: AIOKafkaConsumer | None = None
+        self._offsets_starting = asyncio.Lock()
 
     async def connect(self, timeout_s: float = 60.0) -> None:
         """Wait until a broker answers, at most `timeout_s`. Raises LogUnreachable."""
@@ -94,7 +97,10 @@ class KafkaLog:
         while True:
             admin = AIOKafkaAdminClient(**self._address.client_options())
             try:
-                await asyncio.wait_for(admin.start(), _START_S)
+                await _within(admin.start(), _START_S)
+            except asyncio.CancelledError:
+                await _bounded(admin.close())
+                raise
             except (KafkaError, OSError, TimeoutError) as error:
                 await _bounded(admin.close())
                 if time.monotonic() >= deadline:
@@ -158,22 +164,30 @@ class KafkaLog:
         if self._admin is None:
             raise LogError("not connected: call connect() first")
         try:
-            return await asyncio.wait_for(getattr(self._admin, method)(*arguments), _START_S)
+            return await _within(getattr(self._admin, method)(*arguments), _START_S)
         except (KafkaError, OSError, TimeoutError) as error:
             raise LogError(f"Kafka refused {method}: {error!r}") from error
 
     async def bounds(self, place: Place) -> tuple[int, int]:
         try:
-            if self._offsets is None:
-                consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
-                await asyncio.wait_for(consumer.start(), _START_S)
-                self._offsets = consumer
+            async with self._offsets_starting:
+                if self._offsets is None:
+                    self._offsets = await self._start_offsets()
             at = TopicPartition(self.physical(place.topic), place.partition)
-            first = await asyncio.wait_for(self._offsets.beginning_offsets([at]), _START_S)
-            end = await asyncio.wait_for(self._offsets.end_offsets([at]), _START_S)
+            first = await _within(self._offsets.beginning_offsets([at]), _START_S)
+            end = await _within(self._offsets.end_offsets([at]), _START_S)
         except (KafkaError, OSError, TimeoutError) as error:
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
+
+    async def _start_offsets(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
+        try:
+            await _within(consumer.start(), _START_S)
+        except BaseException:
+            await _bounded(consumer.stop())
+            raise
+        return consumer
 
     def writer(self) -> Writer:
         return KafkaWriter(self._address)
@@ -203,7 +217,8 @@ class KafkaWriter:
                 added = batch.append(
                     key=entry.key, value=entry.value, timestamp=None, headers=[*entry.headers]
                 )
-                if added is None:
+                # The client takes a first record of any size; the broker would refuse it.
+                if added is None or batch.size() > self.max_batch_bytes:
                     raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
             batch.close()
             topic = self._address.prefix + place.topic
@@ -234,8 +249,8 @@ class KafkaWriter:
                     retry_backoff_ms=20,
                 )
                 try:
-                    await asyncio.wait_for(producer.start(), _START_S)
-                except (KafkaError, OSError, TimeoutError):
+                    await _within(producer.start(), _START_S)
+                except BaseException:
                     await _bounded(producer.stop())
                     raise
                 self._producer = producer
@@ -304,8 +319,8 @@ class KafkaReader:
             retry_backoff_ms=50,
         )
         try:
-            await asyncio.wait_for(consumer.start(), _START_S)
-        except (KafkaError, OSError, TimeoutError):
+            await _within(consumer.start(), _START_S)
+        except BaseException:
             await _bounded(consumer.stop())
             raise
         consumer.assign(list(self._places))
@@ -323,9 +338,16 @@ class KafkaReader:
         await self._drop()
 
 
+async def _within(awaited: Awaitable[T], timeout_s: float) -> T:
+    """Not `asyncio.wait_for`: before Python 3.12 it can swallow a cancellation that comes
+    together with the result, and a processor that was told to stop would go on."""
+    async with asyncio.timeout(timeout_s):
+        return await awaited
+
+
 async def _bounded(stopping: Any) -> None:
     """Stop a client that might hang or fail: it is being thrown away in any case."""
     try:
-        await asyncio.wait_for(stopping, _STOP_S)
+        await _within(stopping, _STOP_S)
     except (KafkaError, KafkaConnectionError, OSError, TimeoutError) as error:
         log_event.info("client_stop_failed", cause=repr(error))

@@ -67,7 +67,8 @@ async def take_part(
         )
         try:
             consumer.subscribe([address.prefix + topic], listener=_Listener(group, on_change))
-            await asyncio.wait_for(consumer.start(), _START_S)
+            async with asyncio.timeout(_START_S):
+                await consumer.start()
             while True:
                 consumer.pause(*consumer.assignment())
                 await consumer.getmany(timeout_ms=_POLL_MS)
@@ -76,6 +77,7 @@ async def take_part(
             await asyncio.sleep(_PAUSE_S)
         finally:
             try:
-                await asyncio.wait_for(consumer.stop(), _PAUSE_S)
+                async with asyncio.timeout(_PAUSE_S):
+                    await consumer.stop()
             except (KafkaError, OSError, TimeoutError) as error:
                 log_event.info("membership_stop_failed", cause=repr(error))

@@ -189,7 +189,8 @@ class _MemoryReader:
         if not found and wait_ms > 0:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), wait_ms / 1000)
+                async with asyncio.timeout(wait_ms / 1000):
+                    await self._news.wait()
             except TimeoutError:
                 return {}
             found = self._take(max_records)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from journal.clock import Clock
-from journal.epoch import Deposed, Epoch
+from journal.epoch import Deposed, Epoch, RecordsLost
 from journal.log import Log, LogError, Place, PositionLost, Record
 from journal.metrics import PartitionMetrics
 from journal.opening import JournalCorrupt, open_epoch
@@ -69,7 +69,7 @@ class Processor(Generic[M, E]):
             except Deposed as deposed:
                 log_event.warning("owner_deposed", place=str(self._place), why=str(deposed))
                 return Ending.DEPOSED
-            except (JournalCorrupt, SentMismatch, PositionLost) as error:
+            except (JournalCorrupt, SentMismatch, PositionLost, RecordsLost) as error:
                 self._metrics.halted.set(1)
                 log_event.critical("partition_halted", place=str(self._place), why=str(error))
                 return Ending.HALTED
@@ -96,6 +96,9 @@ class Processor(Generic[M, E]):
                 if not backlog:
                     found = await reader.read(tuning.max_batch_records, self._wait_ms(epoch))
                     backlog.extend(found.get(self._input, ()))
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        # A client library has swallowed the cancellation of its wait.
+                        raise asyncio.CancelledError
                 now_ms = max(self._clock.now_ms(), epoch.progress.at_ms)
                 self._decide(epoch, backlog, now_ms)
                 await epoch.commit(now_ms)

@@ -59,6 +59,7 @@ class Progress:
         self._received_news: dict[str, int] = {}
         self._sent_news: dict[str, int] = {}
         self._confirmed_news: dict[str, int] = {}
+        self._input_recorded = 0
 
     # Receiving
 
@@ -98,8 +99,11 @@ class Progress:
 
     @property
     def changed(self) -> bool:
-        """Whether something happened that a reader after a crash has to know."""
-        return bool(self._received_news or self._sent_news)
+        """Whether something happened that a reader after a crash has to know. Inputs that gave
+        nothing count too: else retention could delete what an idle partition would read again."""
+        return self.input_next != self._input_recorded or bool(
+            self._received_news or self._sent_news
+        )
 
     def close_batch(self, at_ms: int) -> Advanced:
         self.at_ms = at_ms
@@ -111,6 +115,7 @@ class Progress:
             released=self._confirmed_news,
         )
         self._received_news, self._sent_news, self._confirmed_news = {}, {}, {}
+        self._input_recorded = self.input_next
         return advanced
 
     def replay(self, advanced: Advanced) -> None:
@@ -124,7 +129,7 @@ class Progress:
                 if recorded != derived:
                     raise SentMismatch(self._place, name, recorded, derived)
         self._sent_news = {}
-        self.input_next = advanced.input_next
+        self.input_next = self._input_recorded = advanced.input_next
         self.at_ms = max(self.at_ms, advanced.at_ms)
         self.received.update(advanced.received)
         for name, sequence in advanced.released.items():
@@ -156,7 +161,7 @@ class Progress:
     @classmethod
     def of(cls, place: Place, state: ProgressState) -> "Progress":
         progress = cls(place)
-        progress.input_next = state.input_next
+        progress.input_next = progress._input_recorded = state.input_next
         progress.at_ms = state.at_ms
         progress.received = dict(state.received)
         progress.sent = dict(state.sent)

@@ -1,0 +1,327 @@
+"""The sagas: their own journal's story and what the accounts did for them, put side by side.
+
+The two journals are read in no fixed order, so either side may come first; what both say is
+compared when the second one comes. A saga that is finished and right shrinks to its outcome
+(`Closed`); what is left at the end is judged by `verdict.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from audit.effects import Effect, Misnamed, applied_by, asked_of
+from audit.report import Findings
+from audit.verdict import problems
+from journal.log import Place
+from messages.account import Captured, Credited, Debited, EffectRepeated, EffectVoided, Held
+from messages.identity import effect_id
+from messages.saga import (
+    FINISHED,
+    AnswerIgnored,
+    CompensationStarted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaParked,
+    SagaResumed,
+    SagaStarted,
+    StartRefused,
+    StartRepeated,
+    StepRequested,
+    StepSucceeded,
+)
+
+_AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused)
+_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused)
+
+
+class PlanStep(NamedTuple):
+    """What the audit has to know of a step."""
+
+    name: str
+    reversible: bool
+
+
+class Outcome(NamedTuple):
+    """How a saga stands; `applied` are the effects that happened. Shared by all that are equal."""
+
+    partition: int
+    definition: str
+    version: int
+    state: str
+    reason: str
+    step: str
+    applied: frozenset[str] = frozenset()
+
+
+class Closed(msgspec.Struct, frozen=True, gc=False):
+    """A finished saga with nothing left to check."""
+
+    outcome: Outcome
+    finished_ms: int
+
+
+class Case(msgspec.Struct):
+    """A saga that is still looked at. `effects`: step/direction -> effect; `holds`: those that
+    are neither captured nor released; `started_at` -1: its journal has not told of it yet."""
+
+    saga_id: str
+    partition: int = -1
+    started_at: int = -1
+    definition: str = ""
+    version: int = 0
+    steps: tuple[PlanStep, ...] = ()
+    state: str = ""
+    reason: str = ""
+    step: str = ""
+    finished_at: int = -1
+    finished_ms: int = 0
+    effects: dict[str, Effect] = {}
+    transit: dict[str, int] = {}
+    holds: set[str] = set()
+    lost: bool = False
+    """Its beginning is missing: told once."""
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(
+            self.partition, self.definition, self.version, self.state, self.reason, self.step
+        )
+
+
+class Cases:
+    """All sagas by id. `memory_ms`: how long a finished saga's id can't begin another one.
+
+    `later`: what accounts did for a saga that was closed already: another saga under its id, or
+    a posting too many. `former`: unclosed cases whose id began anew.
+    """
+
+    def __init__(self, findings: Findings, memory_ms: int) -> None:
+        self.sagas: dict[str, Case | Closed] = {}
+        self.later: dict[str, Case] = {}
+        self.former: list[Case | Closed] = []
+        self.started: dict[int, int] = {}
+        self._findings = findings
+        self._memory_ms = memory_ms
+        self._plans: dict[tuple[PlanStep, ...], tuple[PlanStep, ...]] = {}
+        self._outcomes: dict[Outcome, Outcome] = {}
+        self._folds: dict[type[Any], Callable[[Case, Any, Place, int], None]] = {
+            StepRequested: self._requested,
+            StepSucceeded: self._succeeded,
+            CompensationStarted: self._turned,
+            SagaParked: self._turned,
+            SagaResumed: self._turned,
+            SagaCompleted: self._finished,
+            SagaCompensated: self._finished,
+        }
+
+    # The saga's own journal
+
+    def fold(self, event: Any, place: Place, offset: int) -> None:
+        saga = self.sagas.get(event.saga_id)
+        kind = type(event)
+        if kind is SagaStarted:
+            self._started(saga, event, place, offset)
+            return
+        if isinstance(saga, Closed) or (saga is not None and saga.finished_at >= 0):
+            if kind not in _AFTERWARDS:
+                state = saga.outcome.state
+                self._say("saga_ended", event, place, offset, f"no more after {state}", _kind(kind))
+            return
+        if saga is None or saga.started_at < 0:
+            if kind in _WITHOUT_SAGA:
+                return
+            saga = self._case(event.saga_id)
+            if not saga.lost:
+                saga.lost = True
+                self._say("saga_begun", event, place, offset, "SagaStarted first", _kind(kind))
+        fold = self._folds.get(kind)
+        if fold is not None:
+            fold(saga, event, place, offset)
+
+    def _started(
+        self, saga: Case | Closed | None, event: SagaStarted, place: Place, offset: int
+    ) -> None:
+        if isinstance(saga, Closed) or (saga is not None and saga.started_at >= 0):
+            ended = saga.outcome.state in FINISHED
+            if not ended or saga.finished_ms + self._memory_ms > event.at_ms:
+                self._say("saga_begun", event, place, offset, "SagaStarted once", "again")
+                return
+            self.former.append(saga)
+            del self.sagas[event.saga_id]
+            later = self.later.pop(event.saga_id, None)
+            if later is not None:
+                self.sagas[event.saga_id] = later
+        else:
+            self.started[place.partition] = self.started.get(place.partition, 0) + 1
+        case = self._case(event.saga_id)
+        case.partition, case.started_at, case.state = place.partition, offset, "running"
+        case.definition, case.version = event.plan.definition, event.plan.version
+        steps = tuple(
+            PlanStep(step.name, step.undo is not None and not step.pivot)
+            for step in event.plan.steps
+        )
+        case.steps = self._plans.setdefault(steps, steps)
+
+    def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
+        try:
+            asked = asked_of(event)
+        except Misnamed as error:
+            self._say("command", event, place, offset, error.expected, error.found)
+            return
+        effect = _effect(case, f"{event.step}/{event.direction}")
+        if effect.asked is not None and effect.asked != asked:
+            self._say("command", event, place, offset, f"again {effect.asked}", str(asked))
+        if event.attempt <= effect.attempt:
+            expected = f"an attempt after {effect.attempt}"
+            self._say("command", event, place, offset, expected, f"attempt {event.attempt}")
+        effect.asked, effect.attempt = asked, event.attempt
+        self._compare(event.saga_id, effect)
+
+    def _succeeded(self, case: Case, event: StepSucceeded, place: Place, offset: int) -> None:
+        key = f"{event.step}/{event.direction}"
+        effect = _effect(case, key)
+        if effect.asked is None:
+            self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
+        effect.succeeded_at = offset
+
+    def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
+        case.reason = event.reason
+        case.step = event.step if type(event) is SagaParked else ""
+        if type(event) is SagaParked:
+            case.state = "parked"
+        else:
+            case.state = event.state if type(event) is SagaResumed else "compensating"
+
+    def _finished(
+        self, case: Case, event: SagaCompleted | SagaCompensated, place: Place, offset: int
+    ) -> None:
+        case.step = ""
+        if isinstance(event, SagaCompensated):
+            case.state, case.reason = "compensated", event.reason
+        else:
+            case.state, case.reason = "completed", ""
+        case.finished_at, case.finished_ms = offset, event.at_ms
+        self._close(case)
+
+    # The accounts' journal
+
+    def applied(self, event: Any, place: Place, offset: int) -> None:
+        """An account changed because of a saga's command."""
+        key = f"{event.step}/{event.direction}"
+        if event.effect_id != effect_id(event.saga_id, event.step, event.direction):
+            name = effect_id(event.saga_id, event.step, event.direction)
+            self._say("effect_named", event, place, offset, name, event.effect_id)
+        saga = self.sagas.get(event.saga_id)
+        if isinstance(saga, Closed):
+            case = self.later.setdefault(event.saga_id, _case(event.saga_id))
+        else:
+            case = self._case(event.saga_id)
+        _account_for(case, event)
+        effect = _effect(case, key)
+        if effect.applied is not None:
+            expected = f"effect {event.effect_id} once (offset {effect.applied_at})"
+            self._say("effect_once", event, place, offset, expected, "again")
+            return
+        if effect.revoked:
+            expected = f"effect {event.effect_id} refused: its compensation came first"
+            self._say("effect_voided", event, place, offset, expected, _kind(type(event)))
+        effect.applied = applied_by(event)
+        effect.applied_in, effect.applied_at = place.partition, offset
+        self._compare(event.saga_id, effect, place.topic)
+        if case.finished_at >= 0:
+            self._close(case)
+
+    def told(self, event: Any, place: Place, offset: int) -> None:
+        """An account answered a saga's command without a change."""
+        key = f"{event.step}/{event.direction}"
+        saga = self.sagas.get(event.saga_id)
+        if isinstance(event, EffectRepeated):
+            done = _is_applied(saga, key) or _is_applied(self.later.get(event.saga_id), key)
+            if done != (event.refused == ""):
+                expected = "an outcome that the effect had: " + ("applied" if done else "not")
+                self._say("effect_repeated", event, place, offset, expected, event.refused or "ok")
+        elif isinstance(event, EffectVoided) and not isinstance(saga, Closed):
+            self._voided(self._case(event.saga_id), event, key, place, offset)
+
+    def _voided(self, case: Case, event: EffectVoided, key: str, place: Place, offset: int) -> None:
+        _effect(case, key).void = True
+        forward = _effect(case, f"{event.step}/do")
+        if forward.applied is None:
+            forward.revoked = True
+        elif forward.applied.kind in ("Debited", "Credited") or event.voided in case.holds:
+            expected = f"{event.voided} to be taken back: it was applied"
+            self._say("effect_voided", event, place, offset, expected, "EffectVoided")
+        if case.finished_at >= 0:
+            self._close(case)
+
+    def _compare(self, saga_id: str, effect: Effect, topic: str = "account.journal") -> None:
+        asked, applied = effect.asked, effect.applied
+        if asked is not None and applied is not None and asked != applied:
+            place = Place(topic, effect.applied_in)
+            self._findings.add(
+                "effect_as_asked",
+                place,
+                effect.applied_at,
+                f"saga {saga_id}",
+                f"{asked}, as its StepRequested says",
+                str(applied),
+            )
+
+    def _case(self, saga_id: str) -> Case:
+        case = self.sagas.get(saga_id)
+        if not isinstance(case, Case):
+            case = self.sagas[saga_id] = _case(saga_id)
+        return case
+
+    def _close(self, case: Case) -> None:
+        """Forget the details of a finished saga once there is nothing to say about it."""
+        if case.started_at < 0 or problems(case):
+            return
+        done = frozenset(
+            key for key, effect in case.effects.items() if effect.applied or effect.void
+        )
+        outcome = case.outcome._replace(applied=done)
+        outcome = self._outcomes.setdefault(outcome, outcome)
+        self.sagas[case.saga_id] = Closed(outcome, case.finished_ms)
+
+    def _say(
+        self, check: str, event: Any, place: Place, offset: int, expected: str, found: str
+    ) -> None:
+        self._findings.add(check, place, offset, f"saga {event.saga_id}", expected, found)
+
+
+def _case(saga_id: str) -> Case:
+    return Case(saga_id, effects={}, transit={}, holds=set())
+
+
+def _effect(case: Case, key: str) -> Effect:
+    effect = case.effects.get(key)
+    if effect is None:
+        effect = case.effects[key] = Effect()
+    return effect
+
+
+def _is_applied(saga: Case | Closed | None, key: str) -> bool:
+    if saga is None:
+        return False
+    if isinstance(saga, Closed):
+        return key in saga.outcome.applied
+    effect = saga.effects.get(key)
+    return effect is not None and (effect.applied is not None or effect.void)
+
+
+def _account_for(case: Case, event: Any) -> None:
+    """Keep the saga's transit account and its holds."""
+    if isinstance(event, Debited | Captured):
+        case.transit[event.currency] = case.transit.get(event.currency, 0) + event.amount_minor
+    elif isinstance(event, Credited):
+        case.transit[event.currency] = case.transit.get(event.currency, 0) - event.amount_minor
+    if isinstance(event, Held):
+        case.holds.add(event.effect_id)
+    elif hasattr(event, "hold_id"):
+        case.holds.discard(event.hold_id)
+
+
+def _kind(kind: type[Any]) -> str:
+    return kind.__name__

@@ -1,0 +1,106 @@
+"""One effect of a saga, as three witnesses tell it: the command that asked for it, the account that
+applied it, and the saga that was told so.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from messages.account import (
+    AccountCommand,
+    Captured,
+    Credited,
+    Debited,
+    Held,
+    Released,
+)
+from messages.identity import effect_id
+from messages.saga import StepRequested
+from messages.wire import Codec, Undecodable
+
+COMMANDS: Final[Codec[AccountCommand]] = Codec(AccountCommand)
+
+_DOES: Final = {
+    "Debit": "Debited",
+    "Credit": "Credited",
+    "Hold": "Held",
+    "Capture": "Captured",
+    "Release": "Released",
+}
+
+
+class Posting(NamedTuple):
+    """What has to be the same in a command and in the event that applies it. A capture and a
+    release name their hold; its amount is the account's to know."""
+
+    kind: str
+    account_id: str
+    amount: int
+    currency: str
+    hold_id: str
+
+    def __str__(self) -> str:
+        what = self.hold_id or f"{self.amount} {self.currency}".strip()
+        return f"{self.kind} {what} at {self.account_id}"
+
+
+class Effect(msgspec.Struct, gc=False):
+    """`asked` None: nobody asked, as far as is read; `applied_at`, `succeeded_at`: offsets, -1
+    while it has not happened. `void`: the account found nothing to take back and said so.
+    `revoked`: its compensation came first, so it must not be applied any more."""
+
+    asked: Posting | None = None
+    attempt: int = 0
+    applied: Posting | None = None
+    applied_in: int = -1
+    applied_at: int = -1
+    void: bool = False
+    revoked: bool = False
+    succeeded_at: int = -1
+
+
+class Misnamed(Exception):
+    """A command is not what the event that carries it says; `expected` and `found` say how."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"expected {expected}, found {found}")
+        self.expected = expected
+        self.found = found
+
+
+def asked_of(event: StepRequested) -> Posting:
+    """What the command in `event` asks for. Raises Misnamed."""
+    try:
+        command = COMMANDS.decode(bytes(event.command))
+    except Undecodable as error:
+        raise Misnamed("an account command", error.reason) from error
+    named = (command.effect_id, command.saga_id, command.step, command.direction, command.attempt)
+    name = effect_id(event.saga_id, event.step, event.direction)
+    wanted = (name, event.saga_id, event.step, event.direction, event.attempt)
+    if named != wanted or command.account_id != event.key:
+        raise Misnamed(
+            f"a command for {name}, attempt {event.attempt}, to {event.key}",
+            f"one for {command.effect_id}, attempt {command.attempt}, to {command.account_id}",
+        )
+    kind = type(command).__name__
+    fields: Any = command
+    return Posting(
+        _DOES.get(kind, kind),
+        command.account_id,
+        getattr(fields, "amount_minor", 0),
+        getattr(fields, "currency", ""),
+        getattr(fields, "hold_id", ""),
+    )
+
+
+def applied_by(event: Any) -> Posting:
+    """What an account's event did, to be compared with what was asked."""
+    match event:
+        case Debited() | Credited() | Held():
+            return Posting(
+                type(event).__name__, event.account_id, event.amount_minor, event.currency, ""
+            )
+        case Captured() | Released():
+            return Posting(type(event).__name__, event.account_id, 0, "", event.hold_id)
+        case _:
+            return Posting(type(event).__name__, event.account_id, 0, "", "")
