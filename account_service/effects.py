@@ -22,10 +22,12 @@ MAX_SKEW_MS: Final = 5 * 60 * 1000
 FORGOTTEN_PER_EVENT: Final = 4
 """An event adds at most two effects, so four keep up and catch up."""
 
-Outcome = Literal["applied", "settled", "voided"] | RefusalReason
+Outcome = Literal["applied", "settled", "undone", "voided"] | RefusalReason
 """`applied`: it happened and can be taken back. `settled`: it happened, and nothing is left of it
-to take back (undone, captured, released). `voided`: its compensation came first. Or the reason
-why it was refused."""
+to take back (a captured hold). `undone`: it happened and was taken back. `voided`: its
+compensation came first. Or the reason why it was refused."""
+
+_OVER: Final = ("applied", "settled", "undone", "voided")
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -64,27 +66,30 @@ class EffectMemory:
                 return
             self._effects.popitem(last=False)
 
-    def recall(self, effect_id: str) -> Remembered | None:
-        """What became of the effect; None if it never came or is past the horizon, whether or
-        not its entry is already gone."""
+    def recall(self, effect_id: str, now_ms: int = 0) -> Remembered | None:
+        """What became of the effect; None if it never came or is past the horizon at `now_ms`
+        (or at the last event, if that is later), whether or not its entry is already gone.
+
+        A partition where nothing has happened for long must not remember what another one has
+        forgotten: of two effects of one saga both are known or none."""
         known = self._effects.get(effect_id)
-        return known if known is not None and self._is_remembered(known) else None
+        return known if known is not None and self._is_remembered(known, now_ms) else None
 
     def remember(self, effect_id: str, what: Remembered) -> None:
         """`what.at_ms` must be `clock_ms`: the order of arrival is the order of time."""
         self._effects.pop(effect_id, None)
         self._effects[effect_id] = what
 
-    def settle(self, effect_id: str) -> None:
+    def settle(self, effect_id: str, how: Literal["settled", "undone"]) -> None:
         """Nothing is left to take back of the effect, if it is remembered as applied."""
         known = self.recall(effect_id)
         if known is not None and known.outcome == "applied":
-            self._effects[effect_id] = replace(known, outcome="settled")
+            self._effects[effect_id] = replace(known, outcome=how)
 
     def void(self, effect_id: str, account_id: str) -> None:
         """The effect's compensation found nothing to take back: from now on it may not happen."""
         known = self.recall(effect_id)
-        if known is None or known.outcome not in ("applied", "settled", "voided"):
+        if known is None or known.outcome not in _OVER:
             self.remember(effect_id, Remembered(account_id, 0, 0, "voided", self.clock_ms))
 
     def remembered(self) -> dict[str, Remembered]:
@@ -105,5 +110,5 @@ class EffectMemory:
         self._effects = OrderedDict(sorted(self._effects.items(), key=lambda entry: entry[1].at_ms))
         self._in_order = True
 
-    def _is_remembered(self, what: Remembered) -> bool:
-        return what.at_ms + self._kept_ms > self.clock_ms
+    def _is_remembered(self, what: Remembered, now_ms: int = 0) -> bool:
+        return what.at_ms + self._kept_ms > max(self.clock_ms, now_ms)

@@ -89,7 +89,7 @@ class Ledger:
         now_ms = max(now_ms, self._memory.clock_ms)
         account = self._accounts.get(command.account_id)
         version = 0 if account is None else account.version
-        known = self._memory.recall(command.effect_id)
+        known = self._memory.recall(command.effect_id, now_ms)
         if known is not None:
             repeated = _repeat(command, version, now_ms, known)
             if repeated is not None:
@@ -108,7 +108,7 @@ class Ledger:
     ) -> AccountEvent:
         """Decide a compensation by what became of the effect that it takes back."""
         version = 0 if account is None else account.version
-        forward = self._memory.recall(command.undoes)
+        forward = self._memory.recall(command.undoes, now_ms)
         if forward is None:
             if (
                 isinstance(command, Release)
@@ -156,11 +156,11 @@ class Ledger:
         elif isinstance(event, Captured):
             assert before is not None, "evolve has checked it"
             allowance_day = before.holds[event.hold_id].day
-            memory.settle(event.hold_id)
+            memory.settle(event.hold_id, "settled")
         elif isinstance(event, Released):
-            memory.settle(event.hold_id)
+            memory.settle(event.hold_id, "undone")
         elif isinstance(event, Credited) and event.undoes:
-            memory.settle(event.undoes)
+            memory.settle(event.undoes, "undone")
         self._remember(event, "applied", allowance_day)
 
     def _remember(self, event: AccountEvent, outcome: Outcome, allowance_day: int | None) -> None:
@@ -200,7 +200,8 @@ def _repeat(
 ) -> CommandRefused | EffectRepeated | None:
     """The answer from memory; None when the effect was refused and this is a new attempt."""
     outcome = known.outcome
-    if outcome == "voided":
+    if outcome in ("voided", "undone"):
+        # Whoever was told "applied" now would build on money that is not there any more.
         return refuse(command, version, now_ms, "effect_voided")
     if known.fingerprint != fingerprint(command):
         return refuse(command, version, now_ms, "effect_reused")

@@ -28,7 +28,6 @@ _CODECS: Final[dict[str, Codec[Any]]] = {
 }
 _OPENED: Final = type_name(Opened).encode()
 _DEAD_LETTERS: Final = "deadletter/0"
-_NEVER: Final = 2**63
 
 Handler = Callable[[Any, Place, int], None]
 """Takes an event that counts, its place and its offset."""
@@ -38,8 +37,7 @@ class Journal:
     """Fed every record of `place`, in order, from offset 0 up to `end`.
 
     `cut`: an earlier end of the journal (see `auditor.py`). `partitions`: input topic -> how many
-    it has. `handle` gets the service's events. `at_position` is called once, when everything
-    before `position` is folded.
+    it has. `handle` gets the service's events.
     """
 
     def __init__(
@@ -63,8 +61,6 @@ class Journal:
         self.sent: dict[str, int] = {}
         self.received: dict[str, int] = {}
         self.received_at_cut: dict[str, int] = {}
-        self.position = _NEVER
-        self.at_position: Callable[[Journal], None] | None = None
         self._partitions = partitions
         self._count = partitions[ACCOUNT_INPUT if place.topic == ACCOUNTS else SAGA_INPUT]
         self._findings = findings
@@ -78,19 +74,13 @@ class Journal:
         self._open_since: int | None = None
         self._tags: dict[type[Any], bytes] = {}
 
-    @property
-    def done(self) -> bool:
-        return self.next_offset >= self.end
-
-    def read(self, records: Sequence[Record]) -> None:
-        """Fold the next records; those from `end` on are left out."""
+    def read(self, records: Sequence[Record], until: int) -> None:
+        """Fold the next records; those from offset `until` on are left out."""
         for record in records:
             offset = record.offset
-            if offset >= self.end:
-                self.next_offset = max(self.next_offset, self.end)
+            if offset >= until:
+                self.next_offset = max(self.next_offset, until)
                 break
-            if offset >= self.position:
-                self._reach_position()
             if offset != self.next_offset:
                 self._violation(
                     "offset_missing", offset, "", f"offset {self.next_offset}", f"offset {offset}"
@@ -102,14 +92,7 @@ class Journal:
 
     def finish(self) -> None:
         """After the last record."""
-        if self.position <= self.end:
-            self._reach_position()
         self._check_closed(self.end, "the end of the journal")
-
-    def _reach_position(self) -> None:
-        self.position = _NEVER
-        if self.at_position is not None:
-            self.at_position(self)
 
     def _fold(self, record: Record, offset: int) -> None:
         # The first value of a header counts.

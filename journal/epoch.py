@@ -27,6 +27,7 @@ from journal.records import (
 from journal.service import Service
 from journal.snapshots import Manifest
 from journal.topics import DEAD_LETTERS
+from messages.routing import partition_of
 from messages.wire import Undecodable, encode, type_name
 
 M = TypeVar("M")
@@ -139,8 +140,20 @@ class Epoch(Generic[M, E]):
         except Undecodable as error:
             self._reject(record, topic, error.reason)
             return
-        for event in self.machine.decide(message, now_ms):
+        events = self.machine.decide(message, now_ms)
+        if events and (astray := self._astray(self.machine.key_of(events[0]))):
+            self._reject(record, topic, astray)
+            return
+        for event in events:
             self._fold(event)
+
+    def _astray(self, key: str) -> str:
+        """Why `key` is none of this partition's; empty if it is. A client with another
+        partitioner must not make a second account of the same name."""
+        home = partition_of(key, self._service.partitions)
+        if home == self._place.partition:
+            return ""
+        return f"{key} belongs to partition {home} (murmur2 of the key, as Kafka's Java client)"
 
     def fire(self, now_ms: int) -> int:
         """Decide for one aggregate whose timer is due; how many events that gave."""

@@ -1,9 +1,9 @@
 """What can be configured, all by environment variables that begin with `MAKEGOOD_`."""
 
 import socket
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from journal.kafka_log import KafkaAddress
@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     instance: str = Field(default_factory=socket.gethostname, max_length=100)
     """This process's name in its role: keep it over restarts, give each process another one."""
     effect_horizon_days: float = Field(default=7, gt=0, le=3650)
-    saga_memory_days: float = Field(default=7, gt=0, le=3650)
+    saga_memory_days: float = Field(default=8, gt=0, le=3650)
+    """For how long an Idempotency-Key is remembered after its transfer has ended. A day longer
+    than effects at least: a saga that begins anew must find none of its old effects."""
     start_timeout_s: float = Field(default=60, gt=0)
     """How long to wait for Kafka and PostgreSQL at start."""
 
@@ -55,6 +57,15 @@ class Settings(BaseSettings):
             password=self.kafka_password,
             replication=self.kafka_replication,
         )
+
+    @model_validator(mode="after")
+    def _sagas_outlive_effects(self) -> Self:
+        if self.saga_memory_days < self.effect_horizon_days + 1:
+            raise ValueError(
+                "MAKEGOOD_SAGA_MEMORY_DAYS must be at least MAKEGOOD_EFFECT_HORIZON_DAYS + 1, "
+                f"here {self.effect_horizon_days + 1:g}"
+            )
+        return self
 
 
 def load_settings() -> Settings:

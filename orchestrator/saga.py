@@ -52,8 +52,9 @@ from saga_definitions.registry import Registry
 
 __all__ = ["MEMORY_HORIZON_MS", "Finished", "Saga", "decide", "evolve", "next_due_ms", "on_time"]
 
-MEMORY_HORIZON_MS: Final = 7 * 24 * 3_600 * 1_000
-"""How long a finished saga is remembered (7 days): as long as accounts remember effects."""
+MEMORY_HORIZON_MS: Final = 8 * 24 * 3_600 * 1_000
+"""How long a finished saga is remembered: 8 days, a day longer than accounts remember effects, so
+that a saga that begins anew under its name finds none of the old effects."""
 
 
 def decide(

@@ -35,6 +35,9 @@ FAULTS: Final = (*WEATHER, *INCIDENTS, _SKEW)
 
 _DAY_MS: Final = 86_400_000
 
+_HORIZONS_APART_MS: Final = 2_000_000
+"""Longer than all clocks of a run are apart: what the settings demand to be a day."""
+
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes, bounds and rates of one run. `rates`: probability per append of each fate."""
@@ -87,7 +90,7 @@ def draw(rng: Random, transfers: int = 50) -> Conditions:
         max_batch_records=rng.choice((1, 4, 200, 200)),
         max_unconfirmed=rng.choice((1, 5, 20_000, 20_000)),
         effect_horizon_ms=rng.choice((20_000, 120_000)) if short_memory else 7 * _DAY_MS,
-        saga_memory_ms=rng.choice((20_000, 120_000)) if short_memory else 7 * _DAY_MS,
+        saga_memory_ms=_HORIZONS_APART_MS + (120_000 if short_memory else 7 * _DAY_MS),
     )
 
 

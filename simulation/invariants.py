@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from audit.auditor import audit
 from simulation import history
 from simulation.answers import answers
 from simulation.bank import Bank
@@ -31,8 +32,19 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
     )
     wrong = [one for check in checks for one in [*check()][:MAX_TOLD]]
     wrong += await replays(bank, histories.journals)
+    wrong += await _audited(bank)
     _count(bank.happened, histories, courses)
     return wrong
+
+
+async def _audited(bank: Bank) -> list[str]:
+    """The audit folds the journals in a way of its own and must come to the same verdict."""
+    report = await audit(
+        bank.log,
+        effect_horizon_ms=bank.conditions.effect_horizon_ms,
+        memory_ms=bank.conditions.saga_memory_ms,
+    )
+    return [f"audit: {violation}" for violation in report.violations[:MAX_TOLD]]
 
 
 def _count(happened: Counter[str], histories: Histories, courses: Courses) -> None:

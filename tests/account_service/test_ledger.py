@@ -112,9 +112,14 @@ def test_a_command_as_old_as_the_horizon_is_refused():
 def test_a_late_duplicate_is_refused_once_its_effect_is_forgotten():
     statement = rich().when(debit(1))
     statement.when(debit(1), at_ms=NOW + WEEK + MAX_SKEW_MS - 1).then(repeated())
-    statement.when(debit(1), at_ms=NOW + WEEK + MAX_SKEW_MS)
-    # Time comes from events: the refusal before moved it on.
     statement.when(debit(1), at_ms=NOW + WEEK + MAX_SKEW_MS).then_refused("effect_expired")
+
+
+def test_an_idle_partition_forgets_as_fast_as_a_busy_one():
+    # Else a saga that begins anew would find its debit done here and its credit forgotten there.
+    later = NOW + WEEK + MAX_SKEW_MS
+    statement = rich().when(debit(1)).when(debit(1, issued_at_ms=later), at_ms=later)
+    statement.then(debited(1, 98))
 
 
 def test_a_duplicate_is_refused_although_a_new_owners_clock_is_behind():
@@ -201,6 +206,15 @@ def test_a_debit_is_given_back_once_whatever_the_compensation_is_called():
     statement = rich().when(debit(30, effect_id="d")).when(credit(30, effect_id="u1", undoes="d"))
     statement.when(credit(30, effect_id="u1", undoes="d")).then(repeated())
     statement.when(credit(30, effect_id="u2", undoes="d")).then(voided("d"))
+    assert statement.account()["balance_minor"] == 100
+
+
+def test_an_effect_that_was_taken_back_is_not_told_as_applied_any_more():
+    # Else a saga that begins anew under a forgotten name would pay out what was given back.
+    statement = rich().when(debit(30, effect_id="d")).when(credit(30, effect_id="u", undoes="d"))
+    statement.when(debit(30, effect_id="d")).then_refused("effect_voided")
+    statement.when(hold(30, effect_id="h")).when(release("h", effect_id="r", undoes="h"))
+    statement.when(hold(30, effect_id="h")).then_refused("effect_voided")
     assert statement.account()["balance_minor"] == 100
 
 

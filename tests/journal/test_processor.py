@@ -89,7 +89,7 @@ async def test_a_batch_is_closed_when_its_bytes_reach_the_bound():
     assert [advanced.input_next for advanced in advances(log)] == [3, 6, 9, 10]
 
 
-async def test_an_input_without_events_and_without_a_number_appends_nothing():
+async def test_inputs_without_events_cost_no_batch_of_their_own():
     log = await toy_log()
     async with owner(log, toy()):
         log.land(INPUT, [request(Ignore()), request(Ignore())])
