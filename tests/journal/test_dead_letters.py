@@ -1,4 +1,4 @@
-"""Inputs that nobody can use: kept whole in the journal, copied to the dead-letter topic, counted."""
+"""Inputs that nobody can use: kept whole, copied to the dead-letter topic, counted."""
 
 from journal.log import Entry, Place
 from journal.records import RecordRejected
