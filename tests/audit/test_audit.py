@@ -135,7 +135,7 @@ def _an_event_of_a_saga_after_its_end(log: MemoryLog) -> int:
     ("tamper", "check"),
     [
         (_a_balance_that_does_not_follow, "balance"),
-        (_a_credit_paid_twice, "effect_once"),
+        (_a_credit_paid_twice, "saga_ended"),
         (_a_credit_of_another_amount_than_asked, "effect_as_asked"),
         (_a_version_left_out, "version"),
         (_an_overdraft_that_nobody_allowed, "available"),

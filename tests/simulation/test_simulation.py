@@ -33,10 +33,10 @@ def test_the_same_seed_gives_the_same_history_in_another_process():
             capture_output=True,
             check=True,
             text=True,
-        ).stdout
+        ).stdout.splitlines()[-1]
         for seed in ("1", "2")
     }
-    assert digests == {simulate(42).digest + "\n"}
+    assert digests == {simulate(42).digest}
     assert simulate(43).digest != simulate(42).digest
 
 
