@@ -5,12 +5,15 @@ import gc
 import os
 import signal
 import uuid
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 from prometheus_client import start_http_server
 
+import migrations
+from account_service.service import TOPICS as ACCOUNT
+from api.server import serve
 from journal.clock import SystemClock
 from journal.host import Host
 from journal.membership import take_part
@@ -18,6 +21,8 @@ from journal.opening import check_partitions
 from journal.service import Service
 from makegood.settings import Settings
 from makegood.topology import accounts, connect, sagas
+from orchestrator.service import TOPICS as ORCHESTRATOR
+from read_model.projector import run_projector as project
 
 log_event = structlog.get_logger("makegood.roles")
 
@@ -58,6 +63,45 @@ async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
             await host.close()
     finally:
         await log.close()
+
+
+async def run_projector(settings: Settings) -> None:
+    log = await connect(settings, "projector")
+    try:
+        await migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s)
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.api_host)
+        log_event.info("role_started", role="projector")
+        await project(log, settings.database_url)
+    finally:
+        await log.close()
+
+
+async def run_api(settings: Settings) -> None:
+    log = await connect(settings, "api")
+    try:
+        for service in (accounts(settings), sagas(settings)):
+            await check_partitions(log, service)
+        await migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s)
+        gc.freeze()
+        await serve(
+            log,
+            settings.database_url,
+            {ACCOUNT.name: settings.partitions, ORCHESTRATOR.name: settings.partitions},
+            host=settings.api_host,
+            port=settings.api_port,
+        )
+    finally:
+        await log.close()
+
+
+ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
+    "orchestrator": run_orchestrator,
+    "account-service": run_account_service,
+    "projector": run_projector,
+    "api": run_api,
+}
+"""What `makegood run ROLE` starts."""
 
 
 async def until_stopped(role: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,116 @@
+"""`makegood account ...`: accounts through the API, one command each."""
+
+import uuid
+from typing import Annotated, Any, Literal
+
+import uvloop
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from audit.rendering import money
+from makegood.api_option import ApiUrl, api_url
+from makegood.client import Client
+
+app = App(name="account", help="Open, look at and change accounts.")
+console = Console()
+
+Key = Annotated[
+    str | None,
+    Parameter(help="The Idempotency-Key: give the same one to repeat a command. Default: fresh."),
+]
+
+
+@app.command
+def open(  # the command's name
+    currency: str,
+    /,
+    *,
+    id: str | None = None,
+    overdraft_limit_minor: int = 0,
+    transfer_limit_minor: int | None = None,
+    daily_limit_minor: int | None = None,
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """Open an account in CURRENCY (ISO 4217). Amounts are in minor units (cents)."""
+    body: dict[str, Any] = {
+        "currency": currency,
+        "overdraft_limit_minor": overdraft_limit_minor,
+        "transfer_limit_minor": transfer_limit_minor,
+        "daily_limit_minor": daily_limit_minor,
+    }
+    _order("/accounts", key, api, body | ({"id": id} if id else {}))
+
+
+@app.command
+def show(account: str, /, *, api: ApiUrl = None) -> None:
+    """An account with its balances."""
+
+    async def get() -> dict[str, Any]:
+        async with Client(api_url(api)) as client:
+            return await client.get(f"/accounts/{account}")
+
+    found = uvloop.run(get())
+    table = Table(show_header=False, box=None)
+    for name, value in found.items():
+        if name.endswith("_minor") and value is not None:
+            name, value = name[:-6], f"{money(value, found['currency'])} {found['currency']}"
+        table.add_row(f"[bold]{name}", "none" if value is None else str(value))
+    console.print(table)
+
+
+@app.command
+def deposit(
+    account: str, amount_minor: int, currency: str, /, *, key: Key = None, api: ApiUrl = None
+) -> None:
+    """Money enters the bank: AMOUNT_MINOR in minor units."""
+    body = {"amount_minor": amount_minor, "currency": currency}
+    _order(f"/accounts/{account}/deposits", key, api, body)
+
+
+@app.command
+def withdraw(
+    account: str, amount_minor: int, currency: str, /, *, key: Key = None, api: ApiUrl = None
+) -> None:
+    """Money leaves the bank: AMOUNT_MINOR in minor units."""
+    body = {"amount_minor": amount_minor, "currency": currency}
+    _order(f"/accounts/{account}/withdrawals", key, api, body)
+
+
+@app.command
+def freeze(
+    account: str,
+    /,
+    *,
+    credits: Literal["accept", "refuse"] = "refuse",
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """No debits from now on; CREDITS says whether money may still come in."""
+    _order(f"/accounts/{account}/freeze", key, api, {"credits": credits})
+
+
+@app.command
+def unfreeze(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
+    """The account is open again."""
+    _order(f"/accounts/{account}/unfreeze", key, api)
+
+
+@app.command
+def close(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
+    """Close an empty account, for good."""
+    _order(f"/accounts/{account}/close", key, api)
+
+
+def _order(path: str, key: str | None, api: str | None, body: dict[str, Any] | None = None) -> None:
+    named = key or uuid.uuid4().hex
+
+    async def order() -> dict[str, Any]:
+        async with Client(api_url(api)) as client:
+            return await client.order(path, named, body)
+
+    changed = uvloop.run(order())
+    balance = changed.get("balance_minor")
+    told = "" if balance is None else f", balance {money(balance, changed['currency'])}"
+    console.print(f"{changed['account_id']}: {changed['event']}{told} (key {named})")

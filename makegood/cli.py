@@ -1,0 +1,208 @@
+"""The command `makegood`. Every command's work is elsewhere; here are names, options and exits.
+
+Exit status: 0 all well; 1 it ran, and what it found is bad; 2 it could not run.
+"""
+
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import structlog
+import uvloop
+from cyclopts import App, Parameter
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.server import CannotListen
+from audit.auditor import CannotAudit
+from devstack.errors import DevstackError
+from devstack.stack import DATABASE_VARIABLE
+from journal.log import LogError
+from journal.opening import JournalCorrupt, PartitionsChanged
+from makegood import account_commands, transfer_commands
+from makegood.client import ApiAway, ApiError
+from makegood.logs import configure_logs
+from makegood.roles import ROLES, until_stopped
+from makegood.settings import SettingsError, load_settings
+from makegood.transfer_file import FileUnusable
+from read_model.database import DatabaseUnreachable, cause_of
+from read_model.store import RowsMissing
+
+app = App(
+    name="makegood",
+    help="A bank's transfer service that can be trusted with money.",
+    version_flags=["--version"],
+)
+app.command(account_commands.app)
+app.command(transfer_commands.app)
+
+console = Console()
+
+_TOLD = (
+    SettingsError,
+    DevstackError,
+    LogError,
+    DatabaseUnreachable,
+    CannotListen,
+    PartitionsChanged,
+    JournalCorrupt,
+    RowsMissing,
+    CannotAudit,
+    ApiAway,
+    ApiError,
+    FileUnusable,
+)
+"""What went wrong outside of this program: its text says what to do, a traceback would not."""
+
+
+@app.command
+def up(
+    *,
+    api_port: int = 8080,
+    brokers: Literal[1, 3] = 1,
+    data_dir: Path | None = None,
+    fresh: bool = False,
+) -> None:
+    """Start the whole bank on this machine and keep it running until Ctrl-C.
+
+    Kafka and PostgreSQL run as child processes, or are those that MAKEGOOD_KAFKA_BOOTSTRAP and
+    MAKEGOOD_DATABASE_URL name.
+
+    Parameters
+    ----------
+    api_port
+        Where the API listens on 127.0.0.1; another free port is taken if this one is not.
+    brokers
+        Kafka brokers: 1, or 3 with every record on three of them.
+    data_dir
+        Where Kafka and PostgreSQL keep their data; default: .makegood/devstack
+    fresh
+        Delete the data first.
+    """
+    from makegood.up import run_up
+
+    configure_logs("console", os.environ.get("MAKEGOOD_LOG_LEVEL", "warning"))
+    _run(until_stopped(run_up(console, data_dir, api_port=api_port, brokers=brokers, fresh=fresh)))
+
+
+@app.command
+def demo(*, data_dir: Path = Path(".makegood/demo")) -> None:
+    """Run the whole bank for a minute: 5,000 transfers, failures, a crash, and the audit.
+
+    Parameters
+    ----------
+    data_dir
+        Where the demo's Kafka and PostgreSQL keep their data; it is deleted first.
+    """
+    from makegood.demo import run_demo
+
+    configure_logs("console", os.environ.get("MAKEGOOD_LOG_LEVEL", "error"))
+    sys.exit(0 if _run(run_demo(console, data_dir)) else 1)
+
+
+@app.command
+def run(role: Literal["orchestrator", "account-service", "projector", "api"], /) -> None:
+    """Run one role of the bank as this process, until SIGTERM; settings come from MAKEGOOD_*."""
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    _run(until_stopped(ROLES[role](settings)))
+
+
+@app.command
+def migrate() -> None:
+    """Bring the read model's schema up to date (the roles do it at their start, too)."""
+    import migrations
+
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    _run(migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s))
+
+
+@app.command
+def audit(*, json: bool = False, database: bool = True, data_dir: Path | None = None) -> None:
+    """Prove from the journals that the books are right: double entry, conservation, one effect a
+    step, and that the read model equals the fold.
+
+    Parameters
+    ----------
+    json
+        The whole report as JSON.
+    database
+        Compare the read model, too.
+    data_dir
+        Of the bank that `makegood up` runs, if MAKEGOOD_KAFKA_BOOTSTRAP is not set.
+    """
+    from makegood.auditing import run_audit
+
+    configure_logs("console", os.environ.get("MAKEGOOD_LOG_LEVEL", "error"))
+    sys.exit(_run(run_audit(console, json=json, database=database, data_dir=data_dir)))
+
+
+@app.command
+def simulate(
+    *,
+    runs: int = 1000,
+    first: int | None = None,
+    seed: int | None = None,
+    trace: bool = False,
+    transfers: int = 50,
+    jobs: Annotated[int, Parameter(alias="-j")] = os.cpu_count() or 1,
+) -> None:
+    """Simulate days of the bank with faults of every kind, and check the invariants.
+
+    Parameters
+    ----------
+    runs
+        How many runs, each decided by one seed.
+    first
+        The first seed; drawn and printed when left out.
+    seed
+        Run this one seed.
+    trace
+        With --seed: tell the whole story.
+    transfers
+        Transfers in a run.
+    jobs
+        Processes to run in.
+    """
+    from makegood.simulating import run_simulation, tell_seed
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    if seed is not None:
+        sys.exit(tell_seed(console, seed, transfers, trace=trace))
+    sys.exit(run_simulation(console, runs, first, transfers, jobs))
+
+
+def _run(main: Coroutine[Any, Any, Any]) -> Any:
+    return uvloop.run(main)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def main() -> None:
+    """The entry point: what is known to go wrong becomes one line on standard error."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # raised again unless it is known
+        first = next(_leaves(error))
+        if isinstance(first, SQLAlchemyError):
+            _say(f"PostgreSQL refused: {cause_of(first)}; check {DATABASE_VARIABLE}")
+        elif isinstance(first, _TOLD):
+            _say(str(first))
+        else:
+            raise
+        sys.exit(2)
+
+
+def _say(text: str) -> None:
+    print(f"makegood: {text}", file=sys.stderr)

@@ -1,0 +1,155 @@
+"""`makegood transfer ...`: one transfer, or a file of them, through the API."""
+
+import sys
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import uvloop
+from cyclopts import App, Parameter
+from cyclopts.types import ExistingFile
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from makegood.api_option import ApiUrl, api_url
+from makegood.client import Client, Transfer
+from makegood.submission import Result, Summary, submit
+from makegood.transfer_file import read_orders
+
+app = App(name="transfer", help="Start transfers and look at them.")
+console = Console()
+
+
+@app.command
+def start(
+    source: str,
+    target: str,
+    amount_minor: int,
+    currency: str,
+    /,
+    *,
+    definition: str = "transfer",
+    reference: str = "",
+    key: str | None = None,
+    api: ApiUrl = None,
+) -> None:
+    """Move AMOUNT_MINOR (minor units) from SOURCE to TARGET, and wait for the end.
+
+    Exit status 1 when it was compensated or parked.
+    """
+    named = key or uuid.uuid4().hex
+    body: dict[str, Any] = {
+        "source": source,
+        "target": target,
+        "amount_minor": amount_minor,
+        "currency": currency,
+        "definition": definition,
+    }
+
+    async def ask() -> Transfer:
+        async with Client(api_url(api)) as client:
+            return await client.transfer(
+                named, body | ({"reference": reference} if reference else {})
+            )
+
+    transfer = uvloop.run(ask())
+    why = f" ({transfer.reason})" if transfer.reason else ""
+    console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
+    sys.exit(transfer.state != "completed")
+
+
+@app.command
+def show(transfer: str, /, *, api: ApiUrl = None) -> None:
+    """A transfer as the read model knows it."""
+
+    async def get() -> dict[str, Any]:
+        async with Client(api_url(api)) as client:
+            return await client.get(f"/transfers/{transfer}")
+
+    console.print_json(data=uvloop.run(get()))
+
+
+@app.command(name="submit")
+def submit_file(
+    file: ExistingFile,
+    /,
+    *,
+    concurrency: Annotated[int, Parameter(alias="-c")] = 64,
+    report: Path | None = None,
+    api: ApiUrl = None,
+) -> None:
+    """Start all transfers of a file, CSV or NDJSON, and wait for their ends.
+
+    CSV has a header line: key,source,target,amount_minor,currency and, if wanted,
+    definition,reference. The key is the Idempotency-Key; without that column equal lines are told
+    apart by how often they came before, so the same file again moves nothing again.
+
+    Exit status 1 when a line did not end as completed.
+
+    Parameters
+    ----------
+    concurrency
+        How many transfers are under way at once, 1 to 1000.
+    report
+        Where to write what became of each line, as NDJSON.
+    """
+    if not 1 <= concurrency <= 1000:
+        console.print("--concurrency must be 1 to 1000")
+        sys.exit(2)
+    summary = uvloop.run(_submit(file, concurrency, report, api_url(api)))
+    console.print(_table(summary))
+    sys.exit(not summary.all_completed)
+
+
+async def _submit(file: Path, concurrency: int, report: Path | None, url: str) -> Summary:
+    with ExitStack() as stack:
+        out = stack.enter_context(report.open("wb")) if report else None
+        bar = stack.enter_context(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[lines]:,} lines"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+        )
+        task = bar.add_task("transfers", total=_lines_of(file), lines=0)
+        lines = 0
+
+        def on_result(result: Result) -> None:
+            nonlocal lines
+            lines += 1
+            bar.update(task, advance=1, lines=lines)
+            if out is not None:
+                out.write(msgspec.json.encode(result) + b"\n")
+
+        async with Client(url, connections=concurrency) as client:
+            return await submit(
+                client, read_orders(file), concurrency=concurrency, on_result=on_result
+            )
+
+
+def _lines_of(file: Path) -> int:
+    """About how many transfers are in it: for the bar alone."""
+    with file.open("rb") as content:
+        return max(sum(block.count(b"\n") for block in iter(lambda: content.read(1 << 20), b"")), 1)
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(title=f"{summary.lines:,} lines", title_justify="left")
+    for name in ("outcome", "why", "lines", "first of them"):
+        table.add_column(name, overflow="fold")
+    table.add_row("completed", "", f"{summary.outcomes['completed']:,}", "")
+    for (outcome, reason), count in sorted(summary.reasons.items()):
+        first = [str(r.line) for r in summary.failures[outcome] if r.reason == reason]
+        table.add_row(outcome, reason, f"{count:,}", ", ".join(first[:8]))
+    if summary.replayed:
+        table.add_row("known already", "same key, same body", f"{summary.replayed:,}", "")
+    table.caption = (
+        f"latency p50 {summary.percentile_ms(0.5):.0f} ms, p99 {summary.percentile_ms(0.99):.0f} ms"
+    )
+    return table
