@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import aiohttp
 import asyncpg
-import httpx
 import structlog
 
 from devstack import ports
@@ -165,17 +165,18 @@ class Bank:
     async def _ready(self) -> None:
         said = "no answer"
         deadline = time.monotonic() + _READY_S
-        async with httpx.AsyncClient(base_url=self.url, timeout=5) as client:
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout) as client:
             while time.monotonic() < deadline:
                 for child in self._children.values():
                     if not child.running:
                         raise child.failure()
                 try:
-                    answer = await client.get("/health/ready")
-                    if answer.status_code == 200:
-                        return
-                    said = answer.text[:200]
-                except httpx.TransportError as error:
+                    async with client.get(f"{self.url}/health/ready") as answer:
+                        if answer.status == 200:
+                            return
+                        said = (await answer.text())[:200]
+                except (aiohttp.ClientError, TimeoutError) as error:
                     said = type(error).__name__
                 await asyncio.sleep(_WATCH_S)
         raise NotReady(said, self.log_dir)

@@ -5,10 +5,12 @@ else is the answer.
 """
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-import httpx
+import aiohttp
+import msgspec
 
 WAIT_S: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
@@ -48,16 +50,32 @@ class Transfer(NamedTuple):
     replayed: bool
 
 
+class Answer(NamedTuple):
+    """`content`: the JSON object; empty when it was something else."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: dict[str, Any]
+
+
 class Client:
-    """An async context manager. `patience_s`: for how long one request is tried again."""
+    """An async context manager. `patience_s`: for how long one request is tried again.
+
+    aiohttp, because httpx looks at every connection of its pool for every request: at 64 of them
+    it took 8 ms of CPU a request, aiohttp takes 0.3.
+    """
 
     def __init__(self, url: str, *, connections: int = 10, patience_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
+        self._connections = connections
         self._patience_s = patience_s
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx.AsyncClient(base_url=self.url, limits=limits, timeout=WAIT_S + 20)
+        self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            timeout=aiohttp.ClientTimeout(total=WAIT_S + 20),
+        )
         return self
 
     async def __aexit__(
@@ -66,55 +84,81 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.close()
 
     async def transfer(self, key: str, body: dict[str, Any]) -> Transfer:
         """Start a transfer and wait for its end. Raises ApiError, ApiAway."""
         headers = {"Idempotency-Key": key, "Prefer": f"wait={WAIT_S}"}
-        answer = await self.ask("POST", "/transfers", json=body, headers=headers)
+        answer = await self.ask("POST", "/transfers", body, headers)
         replayed = "Idempotency-Replayed" in answer.headers
-        found = answer.json()
-        while found["state"] not in _ENDED:
+        while answer.content["state"] not in _ENDED:
             # Asking again under the same key waits again.
-            found = (await self.ask("POST", "/transfers", json=body, headers=headers)).json()
+            answer = await self.ask("POST", "/transfers", body, headers)
+        found = answer.content
         return Transfer(found["id"], found["state"], found["reason"], replayed)
 
     async def order(
         self, path: str, key: str, body: dict[str, Any] | None = None, method: str = "POST"
     ) -> dict[str, Any]:
         """An order to an account. Raises ApiError, ApiAway."""
-        return (await self.ask(method, path, json=body, headers={"Idempotency-Key": key})).json()
+        return (await self.ask(method, path, body, {"Idempotency-Key": key})).content
 
-    async def get(self, path: str, **params: str) -> dict[str, Any]:
+    async def get(self, path: str) -> dict[str, Any]:
         """Raises ApiError, ApiAway."""
-        return (await self.ask("GET", path, params=params)).json()
+        return (await self.ask("GET", path)).content
 
-    async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Raises ApiError, ApiAway."""
         loop = asyncio.get_running_loop()
         began, pause_s = loop.time(), _FIRST_PAUSE_S
         while True:
             try:
-                answer = await self._http.request(method, path, **request)
-                if answer.status_code not in _PASSES:
+                answer = await self._once(method, path, body, headers or {})
+                if answer.status not in _PASSES:
                     break
                 cause = _problem(answer).detail
-            except httpx.TransportError as error:
-                cause = type(error).__name__
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as e:
+                cause = type(e).__name__
             waited_s = loop.time() - began
             if waited_s + pause_s > self._patience_s:
                 raise ApiAway(self.url, waited_s, cause)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _MAX_PAUSE_S)
-        if answer.is_error:
+        if answer.status >= 400:
             raise _problem(answer)
         return answer
 
+    async def _once(
+        self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
+    ) -> Answer:
+        assert self._http is not None, "use it as a context manager"
+        if body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        async with self._http.request(
+            method,
+            self.url + path,
+            data=None if body is None else msgspec.json.encode(body),
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            text = await response.read()
+            try:
+                content = msgspec.json.decode(text, type=dict[str, Any])
+            except msgspec.MsgspecError:
+                # Somebody else answered: a proxy, or another server on this port.
+                content = {}
+            return Answer(response.status, response.headers, content)
 
-def _problem(answer: httpx.Response) -> ApiError:
-    try:
-        body = answer.json()
-        kind = str(body["type"]).rpartition("/")[2]
-        return ApiError(answer.status_code, kind, body["detail"], body.get("reason", ""))
-    except (ValueError, KeyError, TypeError):
-        # Somebody else answered: a proxy, or another server on this port.
-        return ApiError(answer.status_code, "", f"HTTP {answer.status_code} without a problem")
+
+def _problem(answer: Answer) -> ApiError:
+    status, content = answer.status, answer.content
+    kind = str(content.get("type", "")).rpartition("/")[2]
+    detail = str(content.get("detail", f"HTTP {status} that is not of this API"))
+    return ApiError(status, kind, detail, str(content.get("reason", "")))
