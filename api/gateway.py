@@ -11,6 +11,7 @@ from prometheus_client import Histogram
 
 from account_service.fingerprint import fingerprint
 from account_service.service import TOPICS as ACCOUNT
+from api import hearing
 from api.follower import Follower
 from journal.log import Place
 from journal.records import request_entry
@@ -23,10 +24,8 @@ from messages.saga import (
     CompensationStarted,
     SagaCompensated,
     SagaCompleted,
-    SagaEvent,
     SagaParked,
     SagaResumed,
-    SagaStarted,
     SagaState,
     StartRefused,
     StartRepeated,
@@ -163,13 +162,13 @@ async def _started(watch: Watch, request_id: str) -> SagaNews | Refused:
     """The engine's answer to this one request."""
     while True:
         seen = await watch.next()
-        event: SagaEvent = seen.event
-        if not isinstance(event, SagaStarted | StartRepeated | StartRefused):
+        event: hearing.Event = seen.event
+        if not isinstance(event, hearing.Started | StartRepeated | StartRefused):
             continue
         if event.request_id != request_id:
             continue
         match event:
-            case SagaStarted():
+            case hearing.Started():
                 return _news("running", "", False, seen)
             case StartRepeated():
                 return _news(event.state, event.reason, True, seen)
@@ -192,7 +191,7 @@ async def _ended(watch: Watch, news: SagaNews, until: float) -> SagaNews:
 
 
 def _after(news: SagaNews, seen: Seen) -> SagaNews:
-    event: SagaEvent = seen.event
+    event: hearing.Event = seen.event
     repeated = news.repeated
     if isinstance(event, SagaCompleted):
         return _news("completed", "", repeated, seen)

@@ -20,11 +20,11 @@ from api.app import create_app
 from api.follower import Follower, Positions
 from api.gateway import Gateway
 from api.health import Check
+from api.hearing import HEARD
 from journal.clock import Clock, SystemClock
 from journal.log import Log, Place
 from journal.requests import Requests
 from journal.tail import Start
-from orchestrator.service import EVENTS as SAGA_EVENTS
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import database, queries
 
@@ -56,7 +56,7 @@ def follow(log: Log, partitions: Mapping[str, int], positions: Positions) -> Fol
     """A follower of both journals. `partitions`: service name -> partition count."""
     return Follower(
         log,
-        {ORCHESTRATOR.journal: SAGA_EVENTS, ACCOUNT.journal: ACCOUNT_EVENTS},
+        {ORCHESTRATOR.journal: HEARD, ACCOUNT.journal: ACCOUNT_EVENTS},
         {
             ORCHESTRATOR.journal: partitions[ORCHESTRATOR.name],
             ACCOUNT.journal: partitions[ACCOUNT.name],

@@ -13,7 +13,7 @@ import structlog
 
 from journal.epochs import EpochRule
 from journal.log import Log, Place
-from journal.records import Advanced, RecordRejected
+from journal.records import TYPE, Advanced, RecordRejected, header
 from messages.wire import Codec, Undecodable
 
 log_event = structlog.get_logger("journal.tail")
@@ -49,7 +49,7 @@ class Watch:
 
 class Tail:
     """`run` as a task; `watch` before asking for something. `codecs`: journal topic -> codec of
-    its events and the kernel's records."""
+    the events that somebody may wait for; others are passed over."""
 
     def __init__(
         self, log: Log, codecs: Mapping[str, Codec[Any]], starts: Mapping[Place, Start]
@@ -90,9 +90,17 @@ class Tail:
 
     def _follow(self, place: Place, records: Any) -> None:
         rule, watches = self._rules[place], self._watches
+        types = self._codecs[place.topic].types
         for record in records:
             if rule.admits(record) and (waiting := watches.get(record.key)):
-                self._hand_out(place, record, waiting)
+                headers = record.headers
+                # The writer puts the type second; the slow path serves foreign writers.
+                if len(headers) > 1 and headers[1][0] == TYPE:
+                    kind = headers[1][1]
+                else:
+                    kind = header(headers, TYPE)
+                if kind in types:
+                    self._hand_out(place, record, waiting)
         self.positions[place] = records[-1].offset + 1
 
     def _hand_out(self, place: Place, record: Any, waiting: list[Watch]) -> None:

@@ -6,7 +6,7 @@ Old types are lifted by upcasters: plain functions from the old fields to the ne
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -36,6 +36,10 @@ def type_name(message: object) -> str:
     return str(config.tag)
 
 
+def _types(family: Any) -> frozenset[bytes]:
+    return frozenset(type_name(member).encode() for member in get_args(family) or (family,))
+
+
 class Codec(Generic[M]):
     """Decodes one family of messages (a union of tagged structs).
 
@@ -45,6 +49,8 @@ class Codec(Generic[M]):
 
     def __init__(self, family: Any, upcasters: Mapping[str, Upcaster] | None = None) -> None:
         self._family = family
+        self.types: frozenset[bytes] = _types(family) | {t.encode() for t in upcasters or ()}
+        """The type names on the wire that `decode` knows."""
         self._decoder: msgspec.json.Decoder[M] = msgspec.json.Decoder(family)
         self._upcasters = dict(upcasters or {})
 

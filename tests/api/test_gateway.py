@@ -10,6 +10,7 @@ import pytest
 from account_service.fingerprint import fingerprint
 from api.follower import Follower
 from api.gateway import Gateway, NoAnswer, Refused, SagaNews
+from api.hearing import HEARD
 from journal.log import Entry, Place
 from journal.requests import RequestInDoubt, Requests
 from journal.tail import Seen, Watch
@@ -26,6 +27,7 @@ from messages.saga import (
     StartRepeated,
     StartSaga,
 )
+from messages.wire import encode, type_name
 
 PLACE = Place("journal", 0)
 START = StartSaga(
@@ -69,8 +71,9 @@ class Service:
             raise self.fails
         # Whoever watches only from here on would miss it.
         for offset, event in enumerate(self.events):
+            heard = HEARD.decode(encode(event)) if type_name(event).startswith("saga.") else event
             for watch in self.watches:
-                watch.put(Seen(PLACE, offset, event))
+                watch.put(Seen(PLACE, offset, heard))
 
     def gateway(self) -> Gateway:
         return Gateway(
