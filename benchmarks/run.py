@@ -1,8 +1,10 @@
 """`make bench`: Makegood, DBOS and the limit, measured in turn on one machine in one run.
 
-Rounds are interleaved, so that whatever else the machine does falls on all alike, and medians are
-compared (DBOS counts with its best round). A figure is only given when its work was checked: every transfer completed, the books
-audited, the money conserved. Writes `benchmarks/results/latest.json`.
+Rounds are interleaved, so that whatever else the machine does falls on all alike. Our median is
+compared with DBOS's best round and with the limit's median. A figure is only given when its work
+was checked: every transfer completed, the books audited, the money conserved.
+
+Writes `benchmarks/results/latest.json`.
 
 - throughput: Makegood as it runs in production (all roles as processes, the read model kept up),
   transfers started through Kafka; DBOS, its fastest variant, called in its own processes;

@@ -23,6 +23,8 @@ from journal.kafka_log import KafkaAddress
 log_event = structlog.get_logger("journal.membership")
 
 _START_S: Final = 30.0
+_SESSION_MS: Final = 10_000
+"""How long the partitions of a member that is gone for good stay without an owner, at most."""
 _PAUSE_S: Final = 1.0
 _POLL_MS: Final = 1000
 
@@ -60,7 +62,7 @@ async def take_part(
             group_id=address.prefix + group,
             group_instance_id=instance,
             enable_auto_commit=False,
-            session_timeout_ms=45_000,
+            session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=1_000,
             rebalance_timeout_ms=60_000,
             max_poll_interval_ms=60_000,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from makegood.up import running_bank
+from makegood.running import running_bank
 
 ApiUrl = Annotated[
     str | None,

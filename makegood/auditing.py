@@ -12,8 +12,8 @@ from audit.auditor import audit
 from audit.rendering import rendered
 from audit.report import exit_status
 from journal.kafka_log import KafkaLog
+from makegood.running import running_bank
 from makegood.settings import Settings, load_settings
-from makegood.up import running_bank
 from read_model import database as read_model
 
 _DAY_MS = 24 * 3600 * 1000

@@ -8,20 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack import ports
-from devstack.stack import default_data_dir
+from devstack.directory import default_data_dir
 from makegood.bank import Bank
 from makegood.embedded import embedded_bank
-
-STATE_FILE = "bank.json"
-
-
-class Running(msgspec.Struct, frozen=True):
-    """Where the bank is that `makegood up` runs: for the other commands on this machine."""
-
-    api_url: str
-    kafka_bootstrap: str
-    database_url: str
-    topic_prefix: str
+from makegood.running import STATE_FILE, Running
 
 
 async def run_up(
@@ -50,15 +40,6 @@ async def run_up(
             raise
         finally:
             state.unlink(missing_ok=True)
-
-
-def running_bank(data_dir: Path | None = None) -> Running | None:
-    """The bank that `makegood up` runs here, if it does."""
-    try:
-        found = (data_dir or default_data_dir()).joinpath(STATE_FILE).read_bytes()
-        return msgspec.json.decode(found, type=Running)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 def _running(bank: Bank) -> Running:

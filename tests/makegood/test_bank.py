@@ -1,0 +1,278 @@
+"""The whole bank as processes on the real Kafka and PostgreSQL: killed under load, then audited.
+
+What a client was told must be what the books say, whoever died in between.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from audit.auditor import audit
+from audit.report import Report
+from journal.kafka_log import KafkaAddress, KafkaLog
+from journal.log import Entry, Place
+from makegood.bank import Bank, Corner, own_database
+from makegood.client import Client
+from read_model import database, queries
+from tests.conftest import Addresses
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+
+ACCOUNTS = [f"acc-{number}" for number in range(20)]
+OPENING_MINOR = 100_000
+
+
+@pytest.fixture(scope="module")
+async def bank(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
+    corner = f"bank_{uuid.uuid4().hex[:8]}"
+    url = await own_database(stack.database_url, corner)
+    where = Corner(stack.bootstrap, url, f"{corner}-")
+    settings = {"partitions": "2"}
+    async with Bank(where, tmp_path_factory.mktemp("logs"), settings=settings) as running:
+        async with Client(running.url, connections=20) as client:
+            for name in ACCOUNTS:
+                await client.order("/accounts", f"open-{name}", {"id": name, "currency": "EUR"})
+                money = {"amount_minor": OPENING_MINOR, "currency": "EUR"}
+                await client.order(f"/accounts/{name}/deposits", f"fund-{name}", money)
+        yield running
+
+
+async def audited(bank: Bank) -> Report:
+    log = KafkaLog(KafkaAddress(bootstrap=bank.corner.bootstrap, prefix=bank.corner.prefix))
+    await log.connect(30)
+    engine = database.engine(bank.corner.database_url)
+    try:
+        for place in await queries.positions(engine):
+            _, end = await log.bounds(place)
+            assert await queries.wait_for(engine, place, end, 30), f"{place} is not projected"
+        return await audit(log, engine)
+    finally:
+        await engine.dispose()
+        await log.close()
+
+
+async def pay(client: Client, count: int, seed: int) -> dict[str, str]:
+    """Key -> the end that the client was told."""
+    rng = random.Random(seed)
+    told: dict[str, str] = {}
+    orders = iter(range(count))
+
+    async def one() -> None:
+        for number in orders:
+            source, target = rng.sample(ACCOUNTS, 2)
+            amount = rng.choice((1, 50, OPENING_MINOR * 100))
+            body = {
+                "source": source,
+                "target": target,
+                "amount_minor": amount,
+                "currency": "EUR",
+                "definition": rng.choice(("transfer", "reserved_transfer")),
+            }
+            key = f"{seed}-{number}"
+            transfer = await client.transfer(key, body)
+            told[key] = transfer.state
+            if number % 10 == 0:
+                again = await client.transfer(key, body)
+                assert (again.id, again.state) == (transfer.id, transfer.state)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(one())
+    return told
+
+
+@pytest.mark.parametrize("role", ["orchestrator", "account-service", "projector", "api"])
+async def test_a_role_killed_under_load_loses_and_doubles_nothing(bank: Bank, role: str):
+    name = f"{role}-0"
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+        paying = asyncio.create_task(pay(client, 400, seed=hash_of(role)))
+        await asyncio.sleep(0.4)
+        assert not paying.done(), "the load must still be there when the role dies"
+        await bank.kill(name)
+        await asyncio.sleep(0.5)
+        bank.revive(name)
+        told = await paying
+        assert len(told) == 400
+        assert set(told.values()) <= {"completed", "compensated"}
+        report = await audited(bank)
+    assert report.violations == []
+    assert report.counts.in_flight == 0
+    assert report.totals["EUR"].balances == OPENING_MINOR * len(ACCOUNTS)
+
+
+def hash_of(role: str) -> int:
+    return sum(role.encode())
+
+
+async def test_a_process_that_dies_by_itself_is_brought_back(bank: Bank):
+    watching = asyncio.create_task(bank.watch())
+    child = bank.child("orchestrator-0")
+    before = child.pid
+    os.kill(before, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while not (child.running and child.pid != before):
+            await asyncio.sleep(0.05)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    async with Client(bank.url, patience_s=90) as client:
+        assert set((await pay(client, 5, seed=7)).values()) <= {"completed", "compensated"}
+
+
+async def test_two_processes_of_a_role_share_the_work(bank: Bank, tmp_path: Path):
+    """A second owner of each service joins and leaves while money moves."""
+    logs = {role: tmp_path / f"{role}.log" for role in ("orchestrator", "account-service")}
+
+    def opened() -> bool:
+        return all("partition_opened" in log.read_text() for log in logs.values())
+
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+        children = []
+        for role, log in logs.items():
+            with log.open("w") as out:
+                children.append(
+                    await asyncio.create_subprocess_exec(
+                        *(sys.executable, "-m", "makegood", "run", role),
+                        env={
+                            **os.environ,
+                            **bank.environment,
+                            "MAKEGOOD_INSTANCE": f"{role}-second",
+                        },
+                        stderr=out,
+                    )
+                )
+        told: dict[str, str] = {}
+        async with asyncio.timeout(120):
+            while not opened():
+                told |= await pay(client, 100, seed=1000 + len(told))
+        told |= await pay(client, 200, seed=11)
+        paying = asyncio.create_task(pay(client, 200, seed=12))
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(child.wait(), 20) == 0
+        told |= await paying
+    assert set(told.values()) <= {"completed", "compensated"}
+    assert (await audited(bank)).violations == []
+
+
+async def test_records_that_are_not_ours_are_put_aside_and_nothing_stops(bank: Bank):
+    log = KafkaLog(KafkaAddress(bootstrap=bank.corner.bootstrap, prefix=bank.corner.prefix))
+    await log.connect(30)
+    _, before = await log.bounds(Place("deadletter", 0))
+    writer = log.writer()
+    junk = [
+        Entry(b"k", b"\xff\x00 not json"),
+        Entry(None, None),
+        Entry(b"k", b'{"type":"saga.Unheard.v1"}'),
+        Entry(b"k", b'{"type":"account.Debit.v1","amount_minor":-5}', (("ce_sequence", b"x"),)),
+    ]
+    for topic in ("orchestrator.input", "account.input"):
+        for partition in range(2):
+            await writer.append(Place(topic, partition), junk)
+    # The same on the journals: without an epoch they are void for everybody.
+    for topic in ("orchestrator.journal", "account.journal"):
+        await writer.append(Place(topic, 0), junk)
+    await writer.close()
+    async with Client(bank.url, patience_s=60) as client:
+        assert set((await pay(client, 50, seed=21)).values()) <= {"completed", "compensated"}
+    async with asyncio.timeout(20):
+        while (await log.bounds(Place("deadletter", 0)))[1] < before + 16:
+            await asyncio.sleep(0.05)
+    await log.close()
+    report = await audited(bank)
+    assert report.violations == []
+    assert report.counts.void >= 8
+
+
+async def command(*arguments: str, **more: str) -> tuple[int, str]:
+    """Exit status and output of `makegood ...`."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "makegood", *arguments),
+        env={**os.environ, "COLUMNS": "160", **more},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(child.communicate(), 120)
+    return child.returncode or 0, out.decode()
+
+
+async def test_a_file_is_submitted_twice_and_moves_once(bank: Bank, tmp_path: Path):
+    at = {"MAKEGOOD_API_URL": bank.url}
+    for name in ("file-a", "file-b"):
+        assert (await command("account", "open", "EUR", "--id", name, **at))[0] == 0
+    assert (await command("account", "deposit", "file-a", "1000", "EUR", **at))[0] == 0
+    file = tmp_path / "transfers.csv"
+    file.write_text(
+        "source,target,amount_minor,currency\n"
+        "file-a,file-b,100,EUR\nfile-a,file-b,100,EUR\nfile-a,file-b,x,EUR\n"
+        "file-a,nobody,5,EUR\nfile-a,file-a,5,EUR\n"
+    )
+    results = tmp_path / "results.ndjson"
+    for _ in range(2):
+        status, said = await command(
+            "transfer", "submit", str(file), "--report", str(results), **at
+        )
+        assert status == 1, said
+        assert "account_unknown" in said
+    outcomes = [
+        line.split('"outcome":"')[1].split('"')[0] for line in results.read_text().splitlines()
+    ]
+    assert sorted(outcomes) == ["broken", "compensated", "completed", "completed", "refused"]
+    status, said = await command("account", "show", "file-b", **at)
+    assert "2.00 EUR" in said, said
+    status, said = await command("transfer", "start", "file-b", "file-a", "50", "EUR", **at)
+    assert (status, "completed" in said) == (0, True), said
+    status, said = await command("transfer", "start", "file-b", "file-a", "5000000", "EUR", **at)
+    assert (status, "insufficient_funds" in said) == (1, True), said
+
+
+async def test_the_audit_command_says_yes_and_after_tampering_no(bank: Bank):
+    async with Client(bank.url) as client:
+        await pay(client, 3, seed=31)
+    await audited(bank)
+    status, said = await command("audit", **bank.environment)
+    assert status == 0, said
+    assert "The books are right" in said
+    engine = database.engine(bank.corner.database_url)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE accounts SET balance_minor = balance_minor + 1"))
+    status, said = await command("audit", **bank.environment)
+    assert status == 1, said
+    assert "NOT right" in said
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE accounts SET balance_minor = balance_minor - 1"))
+    await engine.dispose()
+    status, said = await command("audit", "--json", "--no-database", **bank.environment)
+    assert (status, '"ok": true' in said) == (0, True), said
+
+
+async def test_what_cannot_run_says_why_in_one_line(bank: Bank):
+    nowhere = {"MAKEGOOD_KAFKA_BOOTSTRAP": "127.0.0.1:1", "MAKEGOOD_START_TIMEOUT_S": "1"}
+    for arguments, environment, told in (
+        (("audit",), nowhere, "MAKEGOOD_KAFKA_BOOTSTRAP"),
+        (("run", "orchestrator"), nowhere, "did not answer within 1 s"),
+        (("run", "api"), {"MAKEGOOD_PARTITIONS": "zero"}, "MAKEGOOD_PARTITIONS"),
+        (
+            ("run", "orchestrator"),
+            {"MAKEGOOD_SAGA_MEMORY_DAYS": "7"},
+            "MAKEGOOD_SAGA_MEMORY_DAYS",
+        ),
+        (
+            ("run", "orchestrator"),
+            {**bank.environment, "MAKEGOOD_PARTITIONS": "3"},
+            "was made with 3 partitions and now has 2",
+        ),
+        (("run", "api"), bank.environment, "MAKEGOOD_API_PORT"),
+    ):
+        status, said = await command(*arguments, **environment)
+        assert status == 2, said
+        assert told in said
+        assert "Traceback" not in said
