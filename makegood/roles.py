@@ -11,9 +11,6 @@ from typing import Any, Final
 import structlog
 from prometheus_client import start_http_server
 
-import migrations
-from account_service.service import TOPICS as ACCOUNT
-from api.server import serve
 from journal.clock import SystemClock
 from journal.host import Host
 from journal.membership import take_part
@@ -21,8 +18,6 @@ from journal.opening import check_partitions
 from journal.service import Service
 from makegood.settings import Settings
 from makegood.topology import accounts, connect, sagas
-from orchestrator.service import TOPICS as ORCHESTRATOR
-from read_model.projector import run_projector as project
 
 log_event = structlog.get_logger("makegood.roles")
 
@@ -71,7 +66,13 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+# These two import late: a service that comes back after a crash must not wait for what they need.
+
+
 async def run_projector(settings: Settings) -> None:
+    import migrations
+    from read_model.projector import run_projector as project
+
     log = await connect(settings, "projector")
     try:
         await migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s)
@@ -85,6 +86,11 @@ async def run_projector(settings: Settings) -> None:
 
 
 async def run_api(settings: Settings) -> None:
+    import migrations
+    from account_service.service import TOPICS as ACCOUNT
+    from api.server import serve
+    from orchestrator.service import TOPICS as ORCHESTRATOR
+
     log = await connect(settings, "api")
     try:
         for service in (accounts(settings), sagas(settings)):
