@@ -56,8 +56,8 @@ class RecordsLost(Exception):
         super().__init__(
             f"{place} had acknowledged everything before offset {expected}, yet wrote the next "
             f"batch at {found}: acknowledged records are gone, and what was sent because of them "
-            "is out. Look for an unclean leader election; see 'A journal that lost records' in "
-            "docs/operations.md."
+            "is out. Look for an unclean leader election, or for a topic that was made anew beside "
+            "its old snapshots; see 'A journal that lost records' in docs/operations.md."
         )
         self.place = place
         self.expected = expected

@@ -9,11 +9,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import structlog
 
 from journal import snapshots
 from journal.clock import Clock
-from journal.epoch import Deposed, Epoch, enqueue_dead_letter
+from journal.epoch import Deposed, Epoch, RecordsLost, enqueue_dead_letter
 from journal.epochs import EpochRule
 from journal.log import Log, Place, PositionLost, Record
 from journal.machine import Machine
@@ -95,7 +96,7 @@ async def open_epoch(
     pause: Callable[[int], Awaitable[None]],
 ) -> Epoch[M, E]:
     """Own `partition` from here on. Raises LogError (try again) or Deposed, JournalCorrupt,
-    SentMismatch, PositionLost."""
+    SentMismatch, PositionLost, RecordsLost."""
     began = time.perf_counter()
     place = service.topics.journal_at(partition)
     opened = Opened(owner=owner, partitions=service.partitions, at_ms=clock.now_ms())
@@ -104,11 +105,9 @@ async def open_epoch(
         offset = await writer.append(place, [opened_entry(opened, str(place))])
         snapshot = await snapshots.load(log, Place(service.topics.snapshots, partition))
         if snapshot is not None and snapshot.manifest.journal_next > offset:
-            # A snapshot of another journal (the topic was made anew): it says nothing of ours.
-            log_event.warning("snapshot_ahead_of_journal", place=str(place))
-            snapshot = None
-        machine = service.machine(partition)
-        replay = Replay(service, place, machine, snapshot)
+            # Either the journal lost its end, or the topic was made anew beside old snapshots.
+            raise RecordsLost(place, snapshot.manifest.journal_next, offset)
+        replay = _restored(service, place, partition, snapshot)
         await replay.until(log, offset)
     except BaseException:
         await writer.close()
@@ -119,7 +118,7 @@ async def open_epoch(
         "partition_opened",
         place=str(place),
         epoch=offset,
-        from_snapshot=snapshot is not None,
+        from_snapshot=replay.from_snapshot,
         folded=replay.folded,
         took_ms=round((time.perf_counter() - began) * 1000),
     )
@@ -128,7 +127,7 @@ async def open_epoch(
         service=service,
         place=place,
         offset=offset,
-        machine=machine,
+        machine=replay.machine,
         progress=replay.progress,
         writer=writer,
         outbox=Outbox(log, replay.progress, metrics, pause),
@@ -136,6 +135,17 @@ async def open_epoch(
         last_snapshot=snapshot.manifest if snapshot else None,
         folded=replay.folded,
     )
+
+
+def _restored(
+    service: Service[M, E], place: Place, partition: int, snapshot: Snapshot | None
+) -> "Replay[M, E]":
+    """A replay that begins with the snapshot, if that can be read by this version."""
+    try:
+        return Replay(service, place, service.machine(partition), snapshot)
+    except msgspec.MsgspecError as error:
+        log_event.warning("snapshot_of_another_format", place=str(place), cause=str(error)[:200])
+        return Replay(service, place, service.machine(partition), None)
 
 
 class Replay(Generic[M, E]):
@@ -150,7 +160,8 @@ class Replay(Generic[M, E]):
     ) -> None:
         self._service = service
         self._place = place
-        self._machine = machine
+        self.machine = machine
+        self.from_snapshot = snapshot is not None
         self._source = str(place).encode()
         self.folded = 0
         if snapshot is None:
@@ -199,8 +210,8 @@ class Replay(Generic[M, E]):
         elif isinstance(event, RecordRejected):
             enqueue_dead_letter(self.progress, self._source, event)
         elif not isinstance(event, Opened):
-            self._machine.evolve(event)
-            for output in self._machine.outputs(event):
+            self.machine.evolve(event)
+            for output in self.machine.outputs(event):
                 place = self._service.route(output.topic, output.key)
                 sequence = self.progress.next_sequence(place)
                 self.progress.enqueue(
