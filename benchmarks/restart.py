@@ -3,7 +3,7 @@
     python -m benchmarks.restart --sagas 100000
 
 From the start of the new process until a transfer that was asked for meanwhile is completed, as a
-client sees it. The old one is killed (SIGKILL), so there is no orderly good-bye and no last snapshot.
+client sees it. The old one is killed (SIGKILL): there is no good-bye and no last snapshot.
 """
 
 import argparse
