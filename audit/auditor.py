@@ -30,7 +30,9 @@ from audit.rows import Rows, rows
 from audit.verdict import Problem, problems
 from journal.log import Log, Place
 
-DEFAULT_HORIZON_MS: Final = 7 * 24 * 3600 * 1000
+_DAY_MS: Final = 24 * 3600 * 1000
+EFFECT_HORIZON_MS: Final = 7 * _DAY_MS
+SAGA_MEMORY_MS: Final = 8 * _DAY_MS
 
 _READ_RECORDS: Final = 5_000
 _STALLED_S: Final = 60.0
@@ -44,8 +46,8 @@ async def audit(
     log: Log,
     engine: AsyncEngine | None = None,
     *,
-    effect_horizon_ms: int = DEFAULT_HORIZON_MS,
-    memory_ms: int = DEFAULT_HORIZON_MS,
+    effect_horizon_ms: int = EFFECT_HORIZON_MS,
+    memory_ms: int = SAGA_MEMORY_MS,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Report:
     """Audit the bank whose journals are in `log`; with `engine`, its read model too.

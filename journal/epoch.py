@@ -101,6 +101,11 @@ class Epoch(Generic[M, E]):
         self._since_snapshot = folded
 
     @property
+    def next_offset(self) -> int:
+        """One after the last record that the journal has acknowledged to this epoch."""
+        return self._next
+
+    @property
     def batch_bytes(self) -> int:
         return self._batch_bytes
 

@@ -52,9 +52,10 @@ class PartitionsChanged(Exception):
 
     def __init__(self, topic: str, recorded: int, found: int) -> None:
         super().__init__(
-            f"{topic} was made with {recorded} partitions and now has {found}. Keys would belong "
-            "to other partitions than their history: refusing to start. Restore the topic with "
-            f"{recorded} partitions; to change the count, copy the journal into a new one."
+            f"{topic} has {found} partitions instead of the {recorded} that its journal was made "
+            "with, or that MAKEGOOD_PARTITIONS says. Keys would belong to other partitions than "
+            "their history: refusing to start. Restore the topic or the setting; to change the "
+            "count, copy the journal into a new one."
         )
         self.topic = topic
         self.recorded = recorded
@@ -75,15 +76,27 @@ async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
         first, end = await log.bounds(place)
         if first >= end:
             continue
-        reader = log.reader({place: first})
-        try:
-            records = (await reader.read(1, 5000)).get(place, ())
-        finally:
-            await reader.close()
-        for record in records[:1]:
-            opened = decode_event(service.events, place, record)
-            if isinstance(opened, Opened) and opened.partitions != service.partitions:
-                raise PartitionsChanged(journal, opened.partitions, service.partitions)
+        opened = await _first_opened(log, service, place, first, end)
+        if opened is not None and opened.partitions != service.partitions:
+            raise PartitionsChanged(journal, opened.partitions, service.partitions)
+
+
+async def _first_opened(
+    log: Log, service: Service[Any, Any], place: Place, first: int, end: int
+) -> Opened | None:
+    """The first `Opened` of a journal partition; strangers' records before it are void."""
+    reader = log.reader({place: first})
+    try:
+        position = first
+        while position < end:
+            for record in (await reader.read(1, 1000)).get(place, ()):
+                position = record.offset + 1
+                if is_opened(record.headers):
+                    opened: Opened = decode_event(service.events, place, record)
+                    return opened
+    finally:
+        await reader.close()
+    return None
 
 
 async def open_epoch(
@@ -94,19 +107,24 @@ async def open_epoch(
     clock: Clock,
     metrics: PartitionMetrics,
     pause: Callable[[int], Awaitable[None]],
+    acknowledged: int = 0,
 ) -> Epoch[M, E]:
-    """Own `partition` from here on. Raises LogError (try again) or Deposed, JournalCorrupt,
+    """Own `partition` from here on. `acknowledged`: the journal's end as this process last knew
+    it. Raises LogError (try again) or Deposed, JournalCorrupt,
     SentMismatch, PositionLost, RecordsLost."""
     began = time.perf_counter()
     place = service.topics.journal_at(partition)
     opened = Opened(owner=owner, partitions=service.partitions, at_ms=clock.now_ms())
+    snapshot = await snapshots.load(log, Place(service.topics.snapshots, partition))
+    if snapshot is not None:
+        acknowledged = max(acknowledged, snapshot.manifest.journal_next)
+    # Before the append: every try of a partition that lost records would else hide the loss more.
+    _, end = await log.bounds(place)
+    if end < acknowledged:
+        raise RecordsLost(place, acknowledged, end)
     writer = log.writer()
     try:
         offset = await writer.append(place, [opened_entry(opened, str(place))])
-        snapshot = await snapshots.load(log, Place(service.topics.snapshots, partition))
-        if snapshot is not None and snapshot.manifest.journal_next > offset:
-            # Either the journal lost its end, or the topic was made anew beside old snapshots.
-            raise RecordsLost(place, snapshot.manifest.journal_next, offset)
         replay = _restored(service, place, partition, snapshot)
         await replay.until(log, offset)
     except BaseException:

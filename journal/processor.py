@@ -48,6 +48,7 @@ class Processor(Generic[M, E]):
         self._place = service.topics.journal_at(partition)
         self._input = Place(service.topics.input, partition)
         self._metrics = PartitionMetrics(service.topics.name, partition)
+        self._acknowledged = 0
         self.working = asyncio.Event()
         """Set while an epoch is open and handles inputs."""
 
@@ -63,9 +64,13 @@ class Processor(Generic[M, E]):
                     self._clock,
                     self._metrics,
                     self._pause,
+                    self._acknowledged,
                 )
                 failures = 0
-                await self._work(epoch)
+                try:
+                    await self._work(epoch)
+                finally:
+                    self._acknowledged = epoch.next_offset
             except Deposed as deposed:
                 log_event.warning("owner_deposed", place=str(self._place), why=str(deposed))
                 return Ending.DEPOSED

@@ -14,6 +14,9 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
+# A replica that lags must not become the leader: it would forget what was acknowledged.
+_CLEAN: Final = {"unclean.leader.election.enable": "false"}
+
 
 class ServiceTopics(NamedTuple):
     """The topics of the service `name`."""
@@ -42,6 +45,7 @@ class ServiceTopics(NamedTuple):
                 self.input,
                 partitions,
                 {
+                    **_CLEAN,
                     "retention.ms": str(7 * _DAY_MS),
                     "max.message.bytes": str(MAX_INPUT_BYTES),
                 },
@@ -51,6 +55,7 @@ class ServiceTopics(NamedTuple):
                 self.journal,
                 partitions,
                 {
+                    **_CLEAN,
                     "retention.ms": "-1",
                     "retention.bytes": "-1",
                     "cleanup.policy": "delete",

@@ -20,6 +20,9 @@ write_s = Histogram(
 conflicts = Counter(
     "makegood_projection_conflicts_total", "Batches given up because another projector was faster"
 )
+sagas = Gauge(
+    "makegood_sagas", "Sagas that have not ended, and those that need a person", ["state"]
+)
 waiting = Gauge("makegood_projection_waiting", "1: the projector waits for PostgreSQL or Kafka")
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from journal.log import Log, LogError, Place, Reader
 from journal.opening import PartitionsChanged
-from read_model import database, metrics, store
+from read_model import database, metrics, queries, store
 from read_model.batch import CODECS, Batch, Cursor
 from read_model.position import Position
 from read_model.store import PositionsMoved
@@ -57,7 +57,7 @@ class Projector:
         self._engine = database.engine(
             database_url,
             application_name="makegood-projector",
-            pool_size=1,
+            pool_size=2,
             # A crash of PostgreSQL may lose the last commits whole, rows and positions alike; the
             # next batch then does not fit the stored positions and the journal is read again from
             # there. So a commit need not wait for the disk: 1 ms less for whoever waits to read.
@@ -185,6 +185,13 @@ class Projector:
                     metrics.lag(place).set(max(end - self._written[place], 0))
             except LogError as error:
                 log_event.info("lag_unknown", cause=str(error))
+            try:
+                found = await queries.unfinished_sagas(self._engine)
+            except _FAILURES as error:
+                log_event.info("saga_states_unknown", cause=database.cause_of(error))
+            else:
+                for state in queries.UNFINISHED:
+                    metrics.sagas.labels(state).set(found.get(state, 0))
 
     @property
     def engine(self) -> AsyncEngine:

@@ -62,7 +62,7 @@ _SAGA_COLUMNS = (
     "target, amount_minor, currency, started_at, updated_at, finished_at"
 )
 # The conflict: a saga id comes again when its Idempotency-Key is used anew after the engine has
-# forgotten the first saga (7 days). The later saga is the one that counts from then on.
+# forgotten the first saga (8 days). The later saga is the one that counts from then on.
 _ADD_SAGAS: Final = text(
     f"INSERT INTO sagas ({_SAGA_COLUMNS}) SELECT s.saga_id, s.partition, s.tenant, s.definition, "
     "s.version, s.state, s.reason, s.step, s.params::jsonb, s.source, s.target, s.amount_minor, "

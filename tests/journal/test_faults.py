@@ -288,6 +288,19 @@ async def test_a_journal_that_lost_acknowledged_records_halts_the_partition():
     assert metric("makegood_partition_halted") == 1
 
 
+async def test_records_lost_while_an_append_is_in_doubt_halt_the_partition_too():
+    log, weather = await stormy()
+    async with owner(log, toy()) as task:
+        log.land(INPUT, [request(PASS_ON)])
+        await until(lambda: len(log.records[FAR_INPUT]) == 1)
+        del log.records[JOURNAL][-2:]
+        end = len(log.records[JOURNAL])
+        weather.foretell(JOURNAL, Fate.NEVER)
+        log.land(INPUT, [request(PASS_ON)])
+        assert await ended(task) is Ending.HALTED
+    assert len(log.records[JOURNAL]) == end, "another try does not hide the loss"
+
+
 async def test_duplicates_alone_move_the_input_position_for_good():
     # Else an idle partition would ask, after a restart, for inputs that retention has deleted.
     log = await toy_log()

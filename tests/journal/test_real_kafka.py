@@ -175,7 +175,7 @@ async def test_a_partition_count_that_changed_refuses_the_start(
     task = asyncio.create_task(processor.run())
     await asyncio.wait_for(processor.working.wait(), 20)
     await end(task)
-    with pytest.raises(PartitionsChanged, match="3 partitions and now has 2"):
+    with pytest.raises(PartitionsChanged, match="has 2 partitions instead of the 3"):
         await check_partitions(kafka_log, toy(partitions=3))
     from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
@@ -187,7 +187,7 @@ async def test_a_partition_count_that_changed_refuses_the_start(
     async with asyncio.timeout(20):
         while await kafka_log.partitions(PING.input) != 3:
             await asyncio.sleep(0.05)
-    with pytest.raises(PartitionsChanged, match="made with 2 partitions and now has 3"):
+    with pytest.raises(PartitionsChanged, match="has 3 partitions instead of the 2"):
         await check_partitions(kafka_log, toy(partitions=3))
 
 

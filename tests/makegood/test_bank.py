@@ -268,7 +268,7 @@ async def test_what_cannot_run_says_why_in_one_line(bank: Bank):
         (
             ("run", "orchestrator"),
             {**bank.environment, "MAKEGOOD_PARTITIONS": "3"},
-            "was made with 3 partitions and now has 2",
+            "has 2 partitions instead of the 3",
         ),
         (("run", "api"), bank.environment, "MAKEGOOD_API_PORT"),
     ):

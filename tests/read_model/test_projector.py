@@ -3,13 +3,15 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from journal.log import Place, PositionLost
 from journal.opening import JournalCorrupt, PartitionsChanged
-from messages.saga import SagaCompleted
+from messages.saga import SagaCompleted, SagaParked
 from read_model import queries, store
 from read_model.batch import ACCOUNT_JOURNAL, Batch, Cursor
 from read_model.position import Position
@@ -17,6 +19,7 @@ from read_model.projector import ProjectorTuning
 from read_model.store import PositionsMoved, RowsMissing
 from tests.read_model.history import (
     ACCOUNTS,
+    AT_MS,
     PARTITIONS,
     SAGAS,
     SMALL,
@@ -268,5 +271,18 @@ async def test_every_bound_gives_the_same_rows(
         journals.write(SAGAS, *([done] if number % 2 else []))
     async with projecting(journals, database_of_test, tuning):
         await caught_up(engine, journals)
-    assert await queries.sagas_by_state(engine) == {"running": 15, "completed": 15}
+    assert await queries.unfinished_sagas(engine) == {"running": 15}
     await assert_each_counted_once(engine)
+
+
+async def test_parked_sagas_show_in_the_metrics(engine: AsyncEngine, database_of_test: str) -> None:
+    journals = await Journals().create()
+    parked = SagaParked(saga_id="s1", at_ms=AT_MS + 1, reason="timed_out", step="credit")
+    journals.write(SAGAS, started("s1"), parked, started("s2"))
+    tuning = msgspec.structs.replace(SMALL, lag_every_s=0.01)
+    async with projecting(journals, database_of_test, tuning):
+        await caught_up(engine, journals)
+        async with asyncio.timeout(10):
+            while REGISTRY.get_sample_value("makegood_sagas", {"state": "parked"}) != 1:
+                await asyncio.sleep(0.01)
+    assert REGISTRY.get_sample_value("makegood_sagas", {"state": "running"}) == 1

@@ -76,7 +76,7 @@ async def test_an_account_is_shown_with_what_is_available(
 async def test_what_is_not_there_is_none(engine: AsyncEngine) -> None:
     assert await queries.saga(engine, "nobody") is None
     assert await queries.account(engine, "nobody") is None
-    assert await queries.sagas_by_state(engine) == {}
+    assert await queries.unfinished_sagas(engine) == {}
     assert await queries.world_balances(engine) == {}
     assert await queries.positions(engine) == {}
 
