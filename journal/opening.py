@@ -47,6 +47,19 @@ class JournalCorrupt(Exception):
         self.offset = offset
 
 
+class HistoryRejected(Exception):
+    """A valid journal record does not follow on those before it, or this code can't fold it."""
+
+    def __init__(self, place: Place, offset: int, cause: Exception) -> None:
+        super().__init__(
+            f"{place} offset {offset} can't be folded: {cause}. The partition stays stopped: what "
+            "it would decide from here could be wrong. Run `makegood audit`; see 'A journal that "
+            "can't be folded' in docs/operations.md."
+        )
+        self.place = place
+        self.offset = offset
+
+
 class PartitionsChanged(Exception):
     """The service's partition count is not the one its journal was made with."""
 
@@ -111,7 +124,7 @@ async def open_epoch(
 ) -> Epoch[M, E]:
     """Own `partition` from here on. `acknowledged`: the journal's end as this process last knew
     it. Raises LogError (try again) or Deposed, JournalCorrupt,
-    SentMismatch, PositionLost, RecordsLost."""
+    HistoryRejected, SentMismatch, PositionLost, RecordsLost."""
     began = time.perf_counter()
     place = service.topics.journal_at(partition)
     opened = Opened(owner=owner, partitions=service.partitions, at_ms=clock.now_ms())
@@ -228,7 +241,10 @@ class Replay(Generic[M, E]):
         elif isinstance(event, RecordRejected):
             enqueue_dead_letter(self.progress, self._source, event)
         elif not isinstance(event, Opened):
-            self.machine.evolve(event)
+            try:
+                self.machine.evolve(event)
+            except Exception as error:
+                raise HistoryRejected(self._place, record.offset, error) from error
             for output in self.machine.outputs(event):
                 place = self._service.route(output.topic, output.key)
                 sequence = self.progress.next_sequence(place)

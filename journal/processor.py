@@ -7,7 +7,7 @@ Any doubt about an append ends the epoch and opens a new one.
 import asyncio
 from collections import deque
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -15,7 +15,7 @@ from journal.clock import Clock
 from journal.epoch import Deposed, Epoch, RecordsLost
 from journal.log import Log, LogError, Place, PositionLost, Record
 from journal.metrics import PartitionMetrics
-from journal.opening import JournalCorrupt, open_epoch
+from journal.opening import HistoryRejected, JournalCorrupt, open_epoch
 from journal.progress import SentMismatch
 from journal.service import Service
 
@@ -23,6 +23,10 @@ M = TypeVar("M")
 E = TypeVar("E")
 
 log_event = structlog.get_logger("journal.processor")
+
+
+_HALTS: Final = (JournalCorrupt, HistoryRejected, SentMismatch, PositionLost, RecordsLost)
+"""What trying again can't cure: a person decides."""
 
 
 class Ending(Enum):
@@ -74,7 +78,7 @@ class Processor(Generic[M, E]):
             except Deposed as deposed:
                 log_event.warning("owner_deposed", place=str(self._place), why=str(deposed))
                 return Ending.DEPOSED
-            except (JournalCorrupt, SentMismatch, PositionLost, RecordsLost) as error:
+            except _HALTS as error:
                 self._metrics.halted.set(1)
                 log_event.critical("partition_halted", place=str(self._place), why=str(error))
                 return Ending.HALTED

@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from random import SystemRandom
 
 import structlog
@@ -11,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from simulation.conditions import FAULTS
 from simulation.run import simulate
+
+Found = tuple[list[tuple[int, str]], Counter[str], int]
+"""Failed seeds with their first violation, what happened, and how many seeds were run."""
 
 _CHUNK = 20
 
@@ -40,10 +45,6 @@ def run_simulation(
     happened: Counter[str] = Counter()
     failed: list[int] = []
     began = time.perf_counter()
-    chunks = [
-        (seed, min(_CHUNK, first + runs - seed), transfers)
-        for seed in range(first, first + runs, _CHUNK)
-    ]
     with (
         Progress(
             TextColumn("simulating"),
@@ -52,10 +53,9 @@ def run_simulation(
             TimeRemainingColumn(),
             console=console,
         ) as bar,
-        ProcessPoolExecutor(jobs, initializer=_quiet) as pool,
     ):
         task = bar.add_task("", total=runs)
-        for wrong, counted, count in pool.map(_some, chunks):
+        for wrong, counted, count in in_processes(runs, first, transfers, jobs):
             happened.update(counted)
             bar.advance(task, count)
             for seed, violation in wrong:
@@ -79,11 +79,21 @@ def run_simulation(
     return bool(failed)
 
 
+def in_processes(runs: int, first: int, transfers: int, jobs: int) -> Iterator[Found]:
+    """Runs the seeds from `first` on in `jobs` processes; gives what was found, some at a time."""
+    chunks = [
+        (seed, min(_CHUNK, first + runs - seed), transfers)
+        for seed in range(first, first + runs, _CHUNK)
+    ]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _quiet) as pool:
+        yield from pool.map(_some, chunks)
+
+
 def _quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
-def _some(chunk: tuple[int, int, int]) -> tuple[list[tuple[int, str]], Counter[str], int]:
+def _some(chunk: tuple[int, int, int]) -> Found:
     first, count, transfers = chunk
     wrong: list[tuple[int, str]] = []
     happened: Counter[str] = Counter()

@@ -167,7 +167,7 @@ class Callers:
         source, target = rng.sample(known, 2)
         amount = rng.choice((1, rng.randint(1, 500), rng.randint(500, 3_000)))
         currency = CURRENCIES[0] if rng.random() < 0.95 else CURRENCIES[1]
-        name = rng.choice(("transfer", "transfer", "reserved_transfer", "collect"))
+        name = rng.choice(("transfer", "patient", "reserved_transfer", "collect"))
         params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])

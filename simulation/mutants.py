@@ -1,0 +1,240 @@
+"""Deliberately broken variants of the bank: the simulator must notice every one of them.
+
+A simulator that finds nothing is worth as much as its best catch. Each mutant takes one rule of
+docs/correctness.md away, in this process, for as long as its block lasts.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+from typing import Any, Final
+
+from account_service import account
+from account_service.effects import EffectMemory
+from journal import epoch, epochs, outbox, progress, snapshots
+from journal.log import AppendInDoubt, LogError
+from journal.progress import Verdict
+from journal.records import is_opened
+from messages import identity
+from orchestrator import course, saga, timers
+
+
+class Mutant:
+    """`name` says what is broken; used as a context manager it is."""
+
+    def __init__(self, name: str, *changes: tuple[Any, str, Callable[[Any], Any]]) -> None:
+        self.name = name
+        self._changes = changes
+
+    @contextmanager
+    def at_large(self) -> Generator[None]:
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in self._changes]
+        for (owner, name, change), (_, _, original) in zip(self._changes, before, strict=True):
+            setattr(owner, name, change(original))
+        try:
+            yield
+        finally:
+            for owner, name, original in before:
+                setattr(owner, name, original)
+
+
+def _no_offset_check(_: Any) -> Any:
+    async def look_between(self: Any, expected: int, first: int) -> None:
+        return
+
+    return look_between
+
+
+def _every_record_counts(_: Any) -> Any:
+    def admits(self: Any, record: Any) -> bool:
+        if is_opened(record.headers):
+            self.epoch = record.offset
+            self._expected = b"%d" % record.offset
+        return any(name == "ce_epoch" for name, _ in record.headers) or is_opened(record.headers)
+
+    return admits
+
+
+def _received_is_forgotten(original: Any) -> Any:
+    def replay(self: Any, advanced: Any) -> None:
+        before = dict(self.received)
+        original(self, advanced)
+        self.received = before
+
+    return replay
+
+
+def _input_is_skipped(original: Any) -> Any:
+    def close_batch(self: Any, at_ms: int) -> Any:
+        self.input_next += 1
+        try:
+            return original(self, at_ms)
+        finally:
+            self.input_next -= 1
+
+    return close_batch
+
+
+def _released_before_the_append(original: Any) -> Any:
+    async def commit(self: Any, now_ms: int) -> None:
+        self.outbox.release()
+        await original(self, now_ms)
+
+    return commit
+
+
+def _goes_on_after_doubt(original: Any) -> Any:
+    async def commit(self: Any, now_ms: int) -> None:
+        try:
+            await original(self, now_ms)
+        except AppendInDoubt:
+            self._writer = self._log.writer()
+            self.outbox.release()
+
+    return commit
+
+
+def _snapshot_ahead(original: Any) -> Any:
+    def write_snapshot(self: Any, number: int, journal_next: int, *rest: Any) -> Any:
+        return original(self, number, journal_next + 2, *rest)
+
+    return write_snapshot
+
+
+def _failed_sends_are_confirmed(_: Any) -> Any:
+    async def send(self: Any, writer: Any, chunks: Any) -> bool:
+        for place, last, entries in chunks:
+            with suppress(LogError):
+                await writer.append(place, entries)
+            self._progress.confirm(place, last)
+        self._progressed.set()
+        return False
+
+    return send
+
+
+def _duplicates_are_accepted(original: Any) -> Any:
+    def judge(self: Any, source: str, sequence: int) -> Verdict:
+        found = original(self, source, sequence)
+        return Verdict.NEXT if found is Verdict.DUPLICATE else found
+
+    return judge
+
+
+def _effects_are_not_remembered(_: Any) -> Any:
+    return lambda self, effect_id, now_ms=0: None
+
+
+def _fresh_effect_id(_: Any) -> Any:
+    count = iter(range(10**9))
+    return lambda saga_id, step, direction: (
+        f"{identity.effect_id(saga_id, step, direction)}.{next(count)}"
+    )
+
+
+def _overdrawn(original: Any) -> Any:
+    def refusal(account: Any, command: Any, day: int) -> Any:
+        found = original(account, command, day)
+        return None if found == "insufficient_funds" else found
+
+    return refusal
+
+
+def _unknown_outcome_taken_for_nothing(original: Any) -> Any:
+    return lambda node, step: step.state == "timed_out" or original(node, step)
+
+
+def _everything_is_settled(_: Any) -> Any:
+    return lambda node, step: True
+
+
+def _no_order_of_compensation(original: Any) -> Any:
+    def settled(node: Any, step: Any) -> bool:
+        return step.state in ("succeeded", "undoing") or bool(original(node, step))
+
+    return settled
+
+
+def _timers_are_lost(_: Any) -> Any:
+    return lambda self, saga_id: None
+
+
+def _wrong_partition_accepted(_: Any) -> Any:
+    return lambda self, key: ""
+
+
+def _forgotten_epoch_in_snapshots(original: Any) -> Any:
+    def save(*arguments: Any, **named: Any) -> Any:
+        return original(*arguments, **{**named, "epoch": named["epoch"] + 1_000_000})
+
+    return save
+
+
+def _starts_again(original: Any) -> Any:
+    def start(known: Any, *rest: Any) -> Any:
+        return original(None, *rest)
+
+    return start
+
+
+_ALL: Final = (
+    Mutant(
+        "the offset of an append is not checked", (epoch.Epoch, "_look_between", _no_offset_check)
+    ),
+    Mutant("records of deposed writers count", (epochs.EpochRule, "admits", _every_record_counts)),
+    Mutant(
+        "what a link has received is not kept over a restart",
+        (progress.Progress, "replay", _received_is_forgotten),
+    ),
+    Mutant(
+        "the input position is written one too far",
+        (progress.Progress, "close_batch", _input_is_skipped),
+    ),
+    Mutant(
+        "outputs are released before the append is acknowledged",
+        (epoch.Epoch, "commit", _released_before_the_append),
+    ),
+    Mutant(
+        "an owner goes on after an append in doubt",
+        (epoch.Epoch, "commit", _goes_on_after_doubt),
+    ),
+    Mutant(
+        "a snapshot claims more of the journal than it holds",
+        (epoch.Epoch, "_write_snapshot", _snapshot_ahead),
+    ),
+    Mutant(
+        "a snapshot forgets the epoch in force",
+        (snapshots, "save", _forgotten_epoch_in_snapshots),
+    ),
+    Mutant(
+        "a failed send passes for a confirmed one",
+        (outbox.Outbox, "_send", _failed_sends_are_confirmed),
+    ),
+    Mutant(
+        "duplicates of a link are accepted", (progress.Progress, "judge", _duplicates_are_accepted)
+    ),
+    Mutant(
+        "accounts do not remember effects",
+        (EffectMemory, "recall", _effects_are_not_remembered),
+    ),
+    Mutant("a retry gets a fresh effect id", (course, "effect_id", _fresh_effect_id)),
+    Mutant("funds are not checked", (account, "_outgoing_refusal", _overdrawn)),
+    Mutant(
+        "a step without an answer passes for one that did nothing",
+        (course, "_settled", _unknown_outcome_taken_for_nothing),
+    ),
+    Mutant("a failed saga ends without compensation", (course, "_settled", _everything_is_settled)),
+    Mutant(
+        "compensations do not wait for each other",
+        (course, "_settled", _no_order_of_compensation),
+    ),
+    Mutant("timers are lost", (timers.Timers, "changed", _timers_are_lost)),
+    Mutant(
+        "inputs of another partition are taken",
+        (epoch.Epoch, "_astray", _wrong_partition_accepted),
+    ),
+    Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
+)
+
+MUTANTS: Final[Mapping[str, Mutant]] = MappingProxyType({mutant.name: mutant for mutant in _ALL})
+"""By name."""
