@@ -4,14 +4,15 @@ An epoch is used once. Whoever gives it up gives up everything in it: an append 
 comes back later finds nobody, because the next epoch is another object with another state.
 """
 
+import re
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
 from journal import snapshots
-from journal.log import Entry, Log, LogError, Place, Reader, Record, Writer
+from journal.log import Entry, Headers, Log, LogError, Place, Reader, Record, Writer
 from journal.machine import Machine
 from journal.metrics import PartitionMetrics
 from journal.outbox import Outbox
@@ -25,7 +26,7 @@ from journal.records import (
     link_entry,
 )
 from journal.service import Service
-from journal.snapshots import Manifest
+from journal.snapshots import Found
 from journal.topics import DEAD_LETTERS
 from messages.routing import partition_of
 from messages.wire import Undecodable, encode, type_name
@@ -36,6 +37,13 @@ E = TypeVar("E")
 log_event = structlog.get_logger("journal.epoch")
 
 _RECORD_OVERHEAD_BYTES = 200
+_SOURCE: Final = re.compile(rb"[A-Za-z0-9._-]{1,100}/[0-9]{1,6}")
+
+MAX_SOURCES: Final = 10_000
+"""Links into one partition; what a stranger calls itself must not fill our memory."""
+
+MAX_REASON: Final = 500
+MAX_KEPT_HEADERS_BYTES: Final = 256 * 1024
 _SNAPSHOT_BYTES_PER_RECORD = 200
 _REJECTED_TYPE = type_name(RecordRejected)
 
@@ -79,7 +87,8 @@ class Epoch(Generic[M, E]):
         writer: Writer,
         outbox: Outbox,
         metrics: PartitionMetrics,
-        last_snapshot: Manifest | None,
+        last: Entry,
+        found: Found,
         folded: int,
     ) -> None:
         self.offset = offset
@@ -96,7 +105,9 @@ class Epoch(Generic[M, E]):
         self._entries = EventEntries(offset, str(place))
         self._batch: list[Entry] = []
         self._batch_bytes = 0
-        self._last_snapshot = last_snapshot
+        self._last_entry = last
+        self._last_snapshot = found.snapshot.manifest if found.snapshot else None
+        self._stale = found.stale
         self._snapshot_number = 0
         self._since_snapshot = folded
 
@@ -124,10 +135,13 @@ class Epoch(Generic[M, E]):
                 sequence = value
         if sequence is not None:
             number = int(sequence) if sequence.isdigit() and len(sequence) < 19 else -1
-            if source is None or number < 1:
+            if source is None or number < 1 or not _SOURCE.fullmatch(source):
                 self._reject(record, topic, "the link's source or sequence is malformed")
                 return
-            sender = source.decode(errors="replace")
+            sender = source.decode()
+            if not progress.knows(sender) and len(progress.received) >= MAX_SOURCES:
+                self._reject(record, topic, f"more than {MAX_SOURCES} sources send to us")
+                return
             match progress.judge(sender, number):
                 case Verdict.DUPLICATE:
                     self._metrics.duplicates.inc()
@@ -186,10 +200,10 @@ class Epoch(Generic[M, E]):
             partition=self._place.partition,
             offset=record.offset,
             timestamp=record.timestamp,
-            reason=reason,
+            reason=reason[:MAX_REASON],
             key=record.key,
             value=record.value,
-            headers=[(name, bytes(value or b"")) for name, value in record.headers],
+            headers=_kept(record.headers),
         )
         self._metrics.dead_letters.inc()
         log_event.warning("record_rejected", topic=topic, offset=record.offset, reason=reason[:200])
@@ -219,6 +233,7 @@ class Epoch(Generic[M, E]):
         if first != self._next:
             await self._look_between(self._next, first)
         self._next = first + len(batch)
+        self._last_entry = batch[-1]
         self._since_snapshot += len(batch)
         self._metrics.commit_s.observe(time.perf_counter() - began)
         self._metrics.events.inc(len(batch))
@@ -233,9 +248,10 @@ class Epoch(Generic[M, E]):
             position = expected
             while position < first:
                 for record in await _read(reader, self._place, position):
+                    # Offsets that are never handed out (a stranger's transaction) end it too.
+                    position = record.offset + 1
                     if record.offset >= first:
                         break
-                    position = record.offset + 1
                     if is_opened(record.headers):
                         raise Deposed(self._place, self.offset, record.offset)
                     self._metrics.void.inc()
@@ -257,12 +273,22 @@ class Epoch(Generic[M, E]):
         writes it while the epoch works on."""
         self._snapshot_number += 1
         self._since_snapshot = 0
+        last = self._last_entry
         return self._write_snapshot(
-            self._snapshot_number, self._next, self.progress.state(), self.machine.snapshot()
+            self._snapshot_number,
+            self._next,
+            snapshots.mark(last.value, last.headers),
+            self.progress.state(),
+            self.machine.snapshot(),
         )
 
     async def _write_snapshot(
-        self, number: int, journal_next: int, progress: ProgressState, chunks: Iterable[bytes]
+        self,
+        number: int,
+        journal_next: int,
+        mark: int,
+        progress: ProgressState,
+        chunks: Iterable[bytes],
     ) -> None:
         place = Place(self._service.topics.snapshots, self._place.partition)
         try:
@@ -272,11 +298,15 @@ class Epoch(Generic[M, E]):
                 epoch=self.offset,
                 number=number,
                 journal_next=journal_next,
+                mark=mark,
                 progress=progress,
                 chunks=chunks,
             )
+            # With it goes what crashes and deposed owners have left half done.
             if self._last_snapshot is not None:
-                await snapshots.forget(self._log, place, self._last_snapshot)
+                self._stale += snapshots.keys_of(self._last_snapshot)
+            await snapshots.forget(self._log, place, self._stale)
+            self._stale = []
         except LogError as error:
             # Only a cache: the next one is tried when it is due again.
             log_event.warning("snapshot_failed", place=str(place), cause=str(error))
@@ -286,6 +316,20 @@ class Epoch(Generic[M, E]):
 
     async def close(self) -> None:
         await self._writer.close()
+
+
+def _kept(headers: Headers) -> list[tuple[str, bytes]]:
+    """The headers of a rejected record, cut off where they would not fit into a journal record:
+    JSON writes up to six bytes for one of a name's."""
+    kept: list[tuple[str, bytes]] = []
+    left = MAX_KEPT_HEADERS_BYTES
+    for name, value in headers:
+        left -= 6 * len(name) + 2 * len(value or b"") + 10
+        if left < 0:
+            kept.append(("makegood_headers_left_out", b"%d" % (len(headers) - len(kept))))
+            break
+        kept.append((name, bytes(value or b"")))
+    return kept
 
 
 def dead_letter_key(rejected: RecordRejected) -> str:

@@ -21,7 +21,8 @@ class EpochRule:
     def __init__(self, epoch: int = -1) -> None:
         self.epoch = epoch
         self.void = 0
-        self._expected = b"%d" % epoch
+        # Before the first `Opened` nothing counts, whatever epoch a record claims.
+        self._expected = b"%d" % epoch if epoch >= 0 else None
 
     def admits(self, record: Record) -> bool:
         """Whether the record counts. An `Opened` always counts and begins its epoch."""
@@ -34,7 +35,7 @@ class EpochRule:
             self.epoch = record.offset
             self._expected = b"%d" % record.offset
             return True
-        elif header(headers, EPOCH) == self._expected:
+        elif self._expected is not None and header(headers, EPOCH) == self._expected:
             return True
         self.void += 1
         return False

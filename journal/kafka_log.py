@@ -36,6 +36,7 @@ from journal.log import (
     PositionLost,
     Reader,
     Record,
+    RecordUnreadable,
     TopicSpec,
     Writer,
 )
@@ -282,6 +283,11 @@ class KafkaReader:
             at, position = next(iter(cast("dict[TopicPartition, int]", error.args[0]).items()))
             place = self._places[at]
             raise PositionLost(place, position, *await self._bounds(at)) from error
+        except UnicodeDecodeError as error:
+            # What came before it in the batch is lost to this consumer; nobody has seen it yet.
+            await self._drop()
+            where = ", ".join(str(place) for place in self._positions)
+            raise RecordUnreadable(where, min(self._positions.values()), str(error)) from error
         except (KafkaError, OSError, TimeoutError) as error:
             log_event.warning("read_failed", cause=repr(error))
             await self._drop()

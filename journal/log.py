@@ -96,6 +96,17 @@ class PositionLost(LogError):
         self.position = position
 
 
+class RecordUnreadable(LogError):
+    """The client can't even take the record apart, e.g. a header's name that is not UTF-8."""
+
+    def __init__(self, place: str, position: int, cause: str) -> None:
+        super().__init__(
+            f"{place} holds a record at or soon after offset {position} that can't be taken apart "
+            f"({cause}). See 'A record that can't be read' in docs/operations.md."
+        )
+        self.position = position
+
+
 class Writer(Protocol):
     """Appends batches. After any `AppendInDoubt` it is spent: close it and take a new one."""
 
@@ -119,7 +130,8 @@ class Reader(Protocol):
 
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
         """What has come since the last call: at once when there is something, else waits up to
-        `wait_ms`; empty after that. Raises PositionLost; reconnects by itself."""
+        `wait_ms`; empty after that. Raises PositionLost, RecordUnreadable; reconnects by itself.
+        """
         ...
 
     async def close(self) -> None: ...

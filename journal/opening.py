@@ -16,14 +16,14 @@ from journal import snapshots
 from journal.clock import Clock
 from journal.epoch import Deposed, Epoch, RecordsLost, enqueue_dead_letter
 from journal.epochs import EpochRule
-from journal.log import Log, Place, PositionLost, Record
+from journal.log import Log, LogError, Place, PositionLost, Record
 from journal.machine import Machine
 from journal.metrics import PartitionMetrics
 from journal.outbox import Outbox
 from journal.progress import Progress
 from journal.records import Advanced, Opened, RecordRejected, is_opened, link_entry, opened_entry
 from journal.service import Service
-from journal.snapshots import Snapshot
+from journal.snapshots import Found, Manifest, Snapshot
 from messages.wire import Codec, Undecodable
 
 M = TypeVar("M")
@@ -32,6 +32,7 @@ E = TypeVar("E")
 log_event = structlog.get_logger("journal.opening")
 
 _READ_RECORDS = 5000
+_ASKED_TIMES = 6
 
 
 class JournalCorrupt(Exception):
@@ -128,17 +129,18 @@ async def open_epoch(
     began = time.perf_counter()
     place = service.topics.journal_at(partition)
     opened = Opened(owner=owner, partitions=service.partitions, at_ms=clock.now_ms())
-    snapshot = await snapshots.load(log, Place(service.topics.snapshots, partition))
-    if snapshot is not None:
-        acknowledged = max(acknowledged, snapshot.manifest.journal_next)
+    found = await _snapshot(log, Place(service.topics.snapshots, partition))
+    if found.snapshot is not None:
+        acknowledged = max(acknowledged, found.snapshot.manifest.journal_next)
     # Before the append: every try of a partition that lost records would else hide the loss more.
-    _, end = await log.bounds(place)
-    if end < acknowledged:
-        raise RecordsLost(place, acknowledged, end)
+    await _check_end(log, place, acknowledged, pause)
+    if found.snapshot is not None:
+        await _check_mark(log, place, found.snapshot.manifest)
     writer = log.writer()
+    entry = opened_entry(opened, str(place))
     try:
-        offset = await writer.append(place, [opened_entry(opened, str(place))])
-        replay = _restored(service, place, partition, snapshot)
+        offset = await writer.append(place, [entry])
+        replay = await _restored(service, place, partition, found.snapshot)
         await replay.until(log, offset)
     except BaseException:
         await writer.close()
@@ -163,24 +165,73 @@ async def open_epoch(
         writer=writer,
         outbox=Outbox(log, replay.progress, metrics, pause),
         metrics=metrics,
-        last_snapshot=snapshot.manifest if snapshot else None,
+        last=entry,
+        found=found,
         folded=replay.folded,
     )
 
 
-def _restored(
+async def _snapshot(log: Log, place: Place) -> Found:
+    try:
+        return await snapshots.load(log, place)
+    except LogError as error:
+        # Only a cache; if Kafka is away, the append says so.
+        log_event.warning("snapshot_not_loaded", place=str(place), cause=str(error))
+        return Found(None, [])
+
+
+async def _check_end(
+    log: Log, place: Place, acknowledged: int, pause: Callable[[int], Awaitable[None]]
+) -> None:
+    """Raises RecordsLost when the journal is shorter than what it has acknowledged. A broker that
+    is not the leader any more may not know the end yet: it is asked several times."""
+    for attempt in range(1, _ASKED_TIMES + 1):
+        _, end = await log.bounds(place)
+        if end >= acknowledged:
+            return
+        if attempt == _ASKED_TIMES:
+            raise RecordsLost(place, acknowledged, end)
+        await pause(attempt)
+
+
+async def _check_mark(log: Log, place: Place, manifest: Manifest) -> None:
+    """Raises RecordsLost when the snapshot is of a journal that is not this one any more."""
+    at = manifest.journal_next - 1
+    reader = log.reader({place: at})
+    try:
+        records = (await reader.read(1, 5000)).get(place, ())
+    except PositionLost:
+        # Records from before the snapshot are gone; what is needed is what comes after it.
+        return
+    finally:
+        await reader.close()
+    for record in records[:1]:
+        if record.offset != at or snapshots.mark(record.value, record.headers) != manifest.mark:
+            raise RecordsLost(place, manifest.journal_next, at)
+
+
+async def _restored(
     service: Service[M, E], place: Place, partition: int, snapshot: Snapshot | None
 ) -> "Replay[M, E]":
     """A replay that begins with the snapshot, if that can be read by this version."""
-    try:
-        return Replay(service, place, service.machine(partition), snapshot)
-    except msgspec.MsgspecError as error:
-        log_event.warning("snapshot_of_another_format", place=str(place), cause=str(error)[:200])
-        return Replay(service, place, service.machine(partition), None)
+    machine = service.machine(partition)
+    if snapshot is not None:
+        try:
+            for chunk in snapshot.chunks:
+                machine.restore(chunk)
+                # A large state must not hold the loop that serves other partitions.
+                await asyncio.sleep(0)
+        except msgspec.MsgspecError as error:
+            log_event.warning(
+                "snapshot_of_another_format", place=str(place), cause=str(error)[:200]
+            )
+            machine, snapshot = service.machine(partition), None
+    return Replay(service, place, machine, snapshot)
 
 
 class Replay(Generic[M, E]):
-    """Folds a journal partition, from a snapshot or from its beginning, into a machine."""
+    """Folds a journal partition into a machine, from the beginning or from the snapshot that the
+    machine has restored."""
 
     def __init__(
         self,
@@ -202,9 +253,7 @@ class Replay(Generic[M, E]):
         else:
             self._position = snapshot.manifest.journal_next
             self._rule = EpochRule(snapshot.manifest.epoch)
-            self.progress = Progress.of(place, snapshot.manifest.progress)
-            for chunk in snapshot.chunks:
-                machine.restore(chunk)
+            self.progress = Progress.of(place, snapshot.progress)
 
     async def until(self, log: Log, opened_at: int) -> None:
         """Fold everything before our own `Opened` at `opened_at`."""

@@ -10,7 +10,7 @@ from itertools import islice
 
 import structlog
 
-from journal.log import Entry, Log, LogError, Place, Writer
+from journal.log import BatchTooLarge, Entry, Log, LogError, Place, Writer
 from journal.metrics import PartitionMetrics
 from journal.progress import Progress
 
@@ -100,7 +100,7 @@ class Outbox:
             if isinstance(result, int):
                 self._progress.confirm(place, last)
                 self._metrics.sent.inc(len(entries))
-            elif isinstance(result, LogError):
+            elif isinstance(result, LogError) and not isinstance(result, BatchTooLarge):
                 clean = False
                 self._metrics.send_failures.inc()
                 log_event.warning("send_failed", destination=str(place), cause=str(result))

@@ -13,7 +13,15 @@ import structlog
 
 from journal.clock import Clock
 from journal.epoch import Deposed, Epoch, RecordsLost
-from journal.log import Log, LogError, Place, PositionLost, Record
+from journal.log import (
+    BatchTooLarge,
+    Log,
+    LogError,
+    Place,
+    PositionLost,
+    Record,
+    RecordUnreadable,
+)
 from journal.metrics import PartitionMetrics
 from journal.opening import HistoryRejected, JournalCorrupt, open_epoch
 from journal.progress import SentMismatch
@@ -25,7 +33,15 @@ E = TypeVar("E")
 log_event = structlog.get_logger("journal.processor")
 
 
-_HALTS: Final = (JournalCorrupt, HistoryRejected, SentMismatch, PositionLost, RecordsLost)
+_HALTS: Final = (
+    JournalCorrupt,
+    HistoryRejected,
+    SentMismatch,
+    PositionLost,
+    RecordsLost,
+    RecordUnreadable,
+    BatchTooLarge,
+)
 """What trying again can't cure: a person decides."""
 
 
@@ -131,7 +147,8 @@ class Processor(Generic[M, E]):
 
     def _decide(self, epoch: Epoch[M, E], backlog: deque[Record], now_ms: int) -> None:
         tuning = self._service.tuning
-        handled = 0
+        # Timers first, up to half the batch: under a backlog of inputs they would never come up.
+        handled = self._fire(epoch, now_ms, tuning.max_batch_records // 2 or 1)
         while (
             backlog
             and handled < tuning.max_batch_records
@@ -139,15 +156,21 @@ class Processor(Generic[M, E]):
         ):
             epoch.take(backlog.popleft(), self._input.topic, now_ms)
             handled += 1
-        self._metrics.inputs.inc(handled)
+            self._metrics.inputs.inc()
+        self._fire(epoch, now_ms, tuning.max_batch_records - handled)
+
+    def _fire(self, epoch: Epoch[M, E], now_ms: int, most: int) -> int:
+        """Let timers that are due fire, at most `most`; how many did."""
+        fired = 0
         while (
-            handled < tuning.max_batch_records
-            and epoch.batch_bytes < tuning.max_batch_bytes
+            fired < most
+            and epoch.batch_bytes < self._service.tuning.max_batch_bytes
             and (due_ms := epoch.machine.next_due_ms()) is not None
             and due_ms <= now_ms
         ):
             epoch.fire(now_ms)
-            handled += 1
+            fired += 1
+        return fired
 
 
 async def _room(outbox: asyncio.Task[None], epoch: Epoch[M, E], limit: int) -> None:

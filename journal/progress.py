@@ -69,6 +69,9 @@ class Progress:
             return Verdict.DUPLICATE
         return Verdict.NEXT if sequence == last + 1 else Verdict.GAP
 
+    def knows(self, source: str) -> bool:
+        return source in self.received
+
     def accept(self, source: str, sequence: int) -> None:
         self.received[source] = sequence
         self._received_news[source] = sequence

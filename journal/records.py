@@ -15,7 +15,8 @@ EPOCH: Final = "ce_epoch"
 TYPE: Final = "ce_type"
 SOURCE: Final = "ce_source"
 SEQUENCE: Final = "ce_sequence"
-_ID: Final = "ce_id"
+ID: Final = "ce_id"
+"""Unique in its journal partition, void records included."""
 _SPEC: Final = ("ce_specversion", b"1.0")
 
 
@@ -75,7 +76,7 @@ def opened_entry(opened: Opened, source: str) -> Entry:
     return Entry(
         None,
         encode(opened),
-        ((TYPE, _OPENED), (SOURCE, source.encode()), (_ID, opened.owner.encode()), _SPEC),
+        ((TYPE, _OPENED), (SOURCE, source.encode()), (ID, opened.owner.encode()), _SPEC),
     )
 
 
@@ -104,7 +105,7 @@ class EventEntries:
                 self._epoch_header,
                 type_header,
                 # Unique even against a void batch that expected the same offset.
-                (_ID, f"{self._epoch}-{offset}".encode()),
+                (ID, f"{self._epoch}-{offset}".encode()),
                 self._source_header,
                 _SPEC,
             ),
@@ -117,7 +118,7 @@ def link_entry(key: str, value: bytes, kind: str, source: bytes, sequence: int) 
     return Entry(
         key.encode(),
         value,
-        ((SOURCE, source), (SEQUENCE, number), (TYPE, kind.encode()), (_ID, number), _SPEC),
+        ((SOURCE, source), (SEQUENCE, number), (TYPE, kind.encode()), (ID, number), _SPEC),
     )
 
 
@@ -129,7 +130,7 @@ def request_entry(key: str, value: bytes, kind: str, source: str, request_id: st
         (
             (SOURCE, source.encode()),
             (TYPE, kind.encode()),
-            (_ID, request_id.encode()),
+            (ID, request_id.encode()),
             _SPEC,
         ),
     )

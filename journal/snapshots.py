@@ -7,39 +7,59 @@ from its beginning. Deleting the topic loses nothing.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
-from journal.log import Entry, Log, Place
+from journal.log import Entry, Headers, Log, Place
 from journal.progress import ProgressState
+from journal.records import ID, header
 from messages.wire import Undecodable, encode
 
 log_event = structlog.get_logger("journal.snapshots")
 
 _READ_RECORDS: Final = 1000
+_PIECE_BYTES: Final = 256 * 1024
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="journal.Snapshot.v1"):
-    """`journal_next`: the first journal offset that is not in the snapshot."""
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="journal.Snapshot.v2"):
+    """`journal_next`: the first journal offset that is not in the snapshot; `mark`: that of the
+    record before it, so that a snapshot is never taken for one of another journal. The first
+    `progress_chunks` of the `chunks` are the kernel's own state."""
 
     epoch: int
     number: int
     journal_next: int
+    mark: int
     chunks: int
+    progress_chunks: int
     bytes: int
     checksum: int
-    progress: ProgressState
 
 
 class Snapshot(NamedTuple):
     manifest: Manifest
+    progress: ProgressState
     chunks: list[bytes]
 
 
+class Found(NamedTuple):
+    """What is in the topic: the newest whole snapshot, and the keys of everything else."""
+
+    snapshot: Snapshot | None
+    stale: list[bytes]
+
+
+def mark(value: bytes | None, headers: Headers) -> int:
+    """A digest of one journal record: its content and the id that its writer gave it."""
+    return zlib.crc32(value or b"", zlib.crc32(header(headers, ID) or b""))
+
+
 _manifests: Final = msgspec.json.Decoder(Manifest)
+_progress: Final = msgspec.json.Decoder(ProgressState)
 
 
 def _decode_manifest(value: bytes) -> Manifest:
@@ -56,6 +76,7 @@ async def save(
     epoch: int,
     number: int,
     journal_next: int,
+    mark: int,
     progress: ProgressState,
     chunks: Iterable[bytes],
 ) -> Manifest:
@@ -66,7 +87,8 @@ async def save(
     writer = log.writer()
     try:
         count = size = checksum = 0
-        for chunk in chunks:
+        head = _pieces(encode(progress))
+        for chunk in chain(head, chunks):
             await writer.append(place, [Entry(f"{epoch}.{number}/{count}".encode(), chunk)])
             checksum = zlib.crc32(chunk, checksum)
             count += 1
@@ -75,10 +97,11 @@ async def save(
             epoch=epoch,
             number=number,
             journal_next=journal_next,
+            mark=mark,
             chunks=count,
+            progress_chunks=len(head),
             bytes=size,
             checksum=checksum,
-            progress=progress,
         )
         key = f"{epoch}.{number}/manifest".encode()
         await writer.append(place, [Entry(key, encode(manifest))])
@@ -87,13 +110,16 @@ async def save(
         await writer.close()
 
 
-async def load(log: Log, place: Place) -> Snapshot | None:
-    """The newest whole snapshot in `place`, or None."""
+def _pieces(content: bytes) -> list[bytes]:
+    return [content[at : at + _PIECE_BYTES] for at in range(0, len(content), _PIECE_BYTES)]
+
+
+async def load(log: Log, place: Place) -> Found:
+    """The newest whole snapshot in `place`, if there is one."""
     start, end = await log.bounds(place)
-    if start >= end:
-        return None
     chunks: dict[str, dict[int, bytes]] = {}
     manifests: list[Manifest] = []
+    keys: dict[bytes, None] = {}
     reader = log.reader({place: start})
     try:
         reached = start
@@ -104,20 +130,34 @@ async def load(log: Log, place: Place) -> Snapshot | None:
                 break
             for record in records:
                 reached = record.offset + 1
-                if record.key is None or record.value is None:
+                if record.key is None:
                     continue
+                keys[record.key] = None
                 name, _, part = record.key.decode(errors="replace").partition("/")
-                if part == "manifest":
+                if record.value is None:
+                    del keys[record.key]
+                    chunks.get(name, {}).pop(_number(part), None)
+                elif part == "manifest":
                     try:
                         manifests.append(_decode_manifest(record.value))
                     except Undecodable as error:
                         log_event.warning(
                             "snapshot_unreadable", place=str(place), reason=error.reason
                         )
-                elif part.isdigit():
-                    chunks.setdefault(name, {})[int(part)] = record.value
+                elif _number(part) >= 0:
+                    chunks.setdefault(name, {})[_number(part)] = record.value
     finally:
         await reader.close()
+    chosen = _newest(place, manifests, chunks)
+    if chosen is not None:
+        ours = f"{chosen.manifest.epoch}.{chosen.manifest.number}/".encode()
+        return Found(chosen, [key for key in keys if not key.startswith(ours)])
+    return Found(None, list(keys))
+
+
+def _newest(
+    place: Place, manifests: list[Manifest], chunks: dict[str, dict[int, bytes]]
+) -> Snapshot | None:
     for manifest in sorted(manifests, key=lambda m: m.journal_next, reverse=True):
         found = chunks.get(f"{manifest.epoch}.{manifest.number}", {})
         parts = [found[i] for i in range(manifest.chunks) if i in found]
@@ -125,19 +165,32 @@ async def load(log: Log, place: Place) -> Snapshot | None:
         for part in parts:
             checksum = zlib.crc32(part, checksum)
         if len(parts) == manifest.chunks and checksum == manifest.checksum:
-            return Snapshot(manifest, parts)
+            head, rest = parts[: manifest.progress_chunks], parts[manifest.progress_chunks :]
+            try:
+                return Snapshot(manifest, _progress.decode(b"".join(head)), rest)
+            except msgspec.MsgspecError as error:
+                log_event.warning("snapshot_unreadable", place=str(place), reason=str(error))
+                continue
         log_event.warning(
             "snapshot_torn", place=str(place), epoch=manifest.epoch, number=manifest.number
         )
     return None
 
 
-async def forget(log: Log, place: Place, manifest: Manifest) -> None:
-    """Let compaction remove a snapshot that a newer one replaces."""
+def _number(part: str) -> int:
+    """The number of a chunk; -1 if the key is not one."""
+    return int(part) if part.isascii() and part.isdigit() and len(part) < 10 else -1
+
+
+def keys_of(manifest: Manifest) -> list[bytes]:
+    """Its records. The manifest first: a snapshot that lacks chunks must not look whole."""
     name = f"{manifest.epoch}.{manifest.number}"
-    # The manifest first: a snapshot that lacks chunks must not look whole.
-    entries = [Entry(f"{name}/manifest".encode(), None)]
-    entries += [Entry(f"{name}/{i}".encode(), None) for i in range(manifest.chunks)]
+    return [f"{name}/{part}".encode() for part in ("manifest", *range(manifest.chunks))]
+
+
+async def forget(log: Log, place: Place, keys: Sequence[bytes]) -> None:
+    """Let compaction remove what a newer snapshot replaces."""
+    entries = [Entry(key, None) for key in keys]
     writer = log.writer()
     try:
         for first in range(0, len(entries), 500):

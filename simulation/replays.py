@@ -33,7 +33,8 @@ async def replays(bank: Bank, journals: list[Journal]) -> list[str]:
         for partition in range(service.partitions):
             journal = by_place[service.topics.journal_at(partition)]
             owner = bank.owner(service.topics.name, partition)
-            snapshot = await snapshots.load(bank.log, Place(service.topics.snapshots, partition))
+            found = await snapshots.load(bank.log, Place(service.topics.snapshots, partition))
+            snapshot = found.snapshot
             live = owner.machines.get(partition)
             wrong += _compare(bank, service, journal, live, snapshot)
     return wrong

@@ -11,6 +11,7 @@ from journal.log import Entry
 from journal.processor import Ending
 from journal.progress import Progress
 from tests.journal.toy import (
+    FAR_INPUT,
     FAR_JOURNAL,
     INPUT,
     JOURNAL,
@@ -22,6 +23,7 @@ from tests.journal.toy import (
     ToyLog,
     ended,
     nothing_more,
+    opened_by,
     openings,
     owner,
     request,
@@ -126,6 +128,7 @@ async def test_a_snapshot_of_another_format_is_dropped_and_the_journal_read():
         epoch=0,
         number=1,
         journal_next=end,
+        mark=snapshots.mark(log.records[JOURNAL][-1].value, log.records[JOURNAL][-1].headers),
         progress=Progress(JOURNAL).state(),
         chunks=[b'{"type":"toy.Part.v2","from":"the future"}'],
     )
@@ -148,3 +151,50 @@ async def test_junk_in_the_topic_is_passed_over():
     await worked(log)
     await reopened(log)
     assert openings(log) == 2
+
+
+async def test_a_journal_that_lost_its_end_and_grew_on_is_not_taken_for_the_snapshots():
+    log = await toy_log()
+    await worked(log)
+    end = max(record.offset for record in log.records[JOURNAL])
+    del log.records[JOURNAL][10:]
+    log.land(JOURNAL, [opened_by("somebody")] * (end + 5))
+    async with owner(log, toy(), "next") as task:
+        assert await ended(task) is Ending.HALTED
+
+
+async def test_what_crashes_leave_behind_is_removed_by_the_next_snapshot():
+    log = await toy_log()
+    log.land(SNAPSHOTS, [Entry(f"7.{n}/{n}".encode(), b"left over") for n in range(50)])
+    await worked(log)
+    last = {record.key: record.value for record in log.records[SNAPSHOTS]}
+    assert not [key for key, value in last.items() if value == b"left over"]
+
+
+async def test_many_unconfirmed_outputs_fit_into_a_snapshot():
+    log = await toy_log()
+    log.max_batch_bytes = 1024 * 1024
+    place = SNAPSHOTS
+    progress = Progress(JOURNAL)
+    for number in range(1, 10_000):
+        progress.enqueue(FAR_INPUT, number, Entry(b"k", b"x" * 400, (("ce_source", b"s"),)))
+    await snapshots.save(
+        log,
+        place,
+        epoch=0,
+        number=1,
+        journal_next=1,
+        mark=0,
+        progress=progress.state(),
+        chunks=[],
+    )
+    found = await snapshots.load(log, place)
+    assert found.snapshot is not None
+    assert Progress.of(JOURNAL, found.snapshot.progress).unconfirmed() == 9_999
+
+
+async def test_a_key_that_only_looks_like_a_number_is_passed_over():
+    log = await toy_log()
+    log.land(SNAPSHOTS, [Entry("0.1/²".encode(), b"x"), Entry(b"0.1/99999999999", b"x")])
+    await worked(log)
+    await reopened(log)

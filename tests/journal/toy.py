@@ -319,7 +319,7 @@ def valid(records: Iterable[Record]) -> list[tuple[int, Any]]:
             if headers.get("ce_type") != b"journal.Opened.v1":
                 continue
             epoch = record.offset
-        elif headers["ce_epoch"] != str(epoch).encode():
+        elif epoch < 0 or headers["ce_epoch"] != str(epoch).encode():
             continue
         counting.append((record.offset, EVENTS.decode(record.value)))
     return counting

@@ -62,7 +62,9 @@ HOSTILE = {
     "an infinite number": b'{"type":"till.Opened.v1","clerk":"eve","drawer":1e999}',
     "deep arrays": b"[" * 100_000,
     "deep arrays in a field": b'{"type":"till.Opened.v1","clerk":%s' % (b"[" * 100_000),
-    "deep objects in an unknown field": b'{"type":"till.Paid.v1","x":%s' % (b'{"a":' * 100_000),
+    "deep arrays in an unknown field": b'{"type":"till.Opened.v1","clerk":"eve","x":%s'
+    % (b"[" * 100_000),
+    "deep objects in an old type": b'{"type":"till.Paid.v1","x":%s' % (b'{"a":' * 100_000),
 }
 
 
@@ -218,8 +220,10 @@ def test_an_unknown_type_is_undecodable_and_named_also_where_others_are_lifted()
     assert "till.Robbed.v1" in refusal(LIFTING, b'{"type":"till.Robbed.v1"}')
 
 
-def test_a_malformed_message_of_a_present_type_keeps_its_own_reason_where_others_are_lifted():
-    value = b'{"type":"till.Opened.v1","clerk":5}'
+@pytest.mark.parametrize(
+    "value", [b'{"type":"till.Opened.v1","clerk":5}', b'{"type":"till.Op'], ids=["field", "torn"]
+)
+def test_what_is_not_lifted_keeps_its_own_reason_where_others_are_lifted(value: bytes):
     assert refusal(LIFTING, value) == refusal(TILL, value)
 
 
