@@ -185,6 +185,8 @@ def _outgoing_refusal(
             return "effect_reused"
         if len(account.holds) >= MAX_HOLDS:
             return "too_many_holds"
+        if account.held_minor + amount > MAX_MINOR:
+            return "balance_overflow"
     return None
 
 
@@ -206,9 +208,14 @@ def _change(
     """What happens when nothing speaks against it."""
     common = told(command, account.version + 1, now_ms)
     match command:
-        case Debit(amount_minor=amount, currency=currency):
-            balance = account.balance_minor - amount
-            return Debited(amount_minor=amount, currency=currency, balance_minor=balance, **common)
+        case Debit(amount_minor=amount, currency=currency, undoes=undoes):
+            return Debited(
+                amount_minor=amount,
+                currency=currency,
+                balance_minor=account.balance_minor - amount,
+                undoes=undoes,
+                **common,
+            )
         case Credit(amount_minor=amount, currency=currency, undoes=undoes):
             return Credited(
                 amount_minor=amount,

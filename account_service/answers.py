@@ -34,6 +34,7 @@ DETAILS: Final[dict[RefusalReason, str]] = {
     "hold_unknown": "there is no such hold: never made, captured or released",
     "too_many_holds": "the account has as many holds as it can have; capture or release some",
     "effect_expired": "asked for too long ago to tell whether it was applied; look in the journal",
+    "clock_ahead": "issued in the future: a sender's clock is wrong; nothing was done",
     "effect_reused": "the effect id stands for another request; choose another",
     "effect_voided": "its compensation came first; it will not be applied any more",
 }

@@ -42,7 +42,7 @@ DEFAULT_HORIZON_MS: Final = 7 * aggregate.MS_PER_DAY
 SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
 
 _SAYS_NOTHING_NEW: Final[frozenset[RefusalReason]] = frozenset(
-    ("effect_reused", "effect_expired", "effect_voided")
+    ("effect_reused", "effect_expired", "effect_voided", "clock_ahead")
 )
 """Refusals that are about the memory itself, and so must not change it."""
 
@@ -95,8 +95,7 @@ class Ledger:
             if repeated is not None:
                 return repeated
         if command.issued_at_ms > now_ms + MAX_SKEW_MS:
-            detail = "issued in the future: a sender's clock is wrong"
-            return refuse(command, version, now_ms, "effect_expired", detail)
+            return refuse(command, version, now_ms, "clock_ahead")
         if command.undoes:
             return self._take_back(account, command, now_ms)
         if known is None and self._is_expired(command, now_ms):
@@ -159,7 +158,7 @@ class Ledger:
             memory.settle(event.hold_id, "settled")
         elif isinstance(event, Released):
             memory.settle(event.hold_id, "undone")
-        elif isinstance(event, Credited) and event.undoes:
+        if isinstance(event, (Credited, Debited)) and event.undoes:
             memory.settle(event.undoes, "undone")
         self._remember(event, "applied", allowance_day)
 

@@ -67,7 +67,7 @@ async def open_account(request: AnyRequest, state: State) -> Response[AccountCha
         overdraft_limit_minor=body.overdraft_limit_minor,
         transfer_limit_minor=body.transfer_limit_minor,
         daily_limit_minor=body.daily_limit_minor,
-        **_asked(state, caller),
+        **_asked(state, caller, account_id),
     )
     return await _order(state, command, 201, locate=True)
 
@@ -88,7 +88,7 @@ async def deposit(
         account_id=_known(account_id),
         amount_minor=body.amount_minor,
         currency=body.currency,
-        **_asked(state, caller),
+        **_asked(state, caller, account_id),
     )
     return await _order(state, command, 201)
 
@@ -109,7 +109,7 @@ async def withdraw(
         account_id=_known(account_id),
         amount_minor=body.amount_minor,
         currency=body.currency,
-        **_asked(state, caller),
+        **_asked(state, caller, account_id),
     )
     return await _order(state, command, 201)
 
@@ -130,7 +130,7 @@ async def change_limits(
         overdraft_limit_minor=body.overdraft_limit_minor,
         transfer_limit_minor=body.transfer_limit_minor,
         daily_limit_minor=body.daily_limit_minor,
-        **_asked(state, caller),
+        **_asked(state, caller, account_id),
     )
     return await _order(state, command, 200)
 
@@ -147,7 +147,9 @@ async def freeze(
     """No debits from now on; `credits` says whether money may still come in."""
     caller = caller_of(request)
     body = await strict_body(request, FreezeBody, optional=True)
-    command = Freeze(account_id=_known(account_id), credits=body.credits, **_asked(state, caller))
+    command = Freeze(
+        account_id=_known(account_id), credits=body.credits, **_asked(state, caller, account_id)
+    )
     return await _order(state, command, 200)
 
 
@@ -162,7 +164,7 @@ async def unfreeze(
 ) -> Response[AccountChanged]:
     """The account is open again."""
     caller = caller_of(request)
-    command = Unfreeze(account_id=_known(account_id), **_asked(state, caller))
+    command = Unfreeze(account_id=_known(account_id), **_asked(state, caller, account_id))
     return await _order(state, command, 200)
 
 
@@ -177,7 +179,7 @@ async def close(
 ) -> Response[AccountChanged]:
     """Close an empty account, for good."""
     caller = caller_of(request)
-    command = CloseAccount(account_id=_known(account_id), **_asked(state, caller))
+    command = CloseAccount(account_id=_known(account_id), **_asked(state, caller, account_id))
     return await _order(state, command, 200)
 
 
@@ -223,9 +225,9 @@ def _check_currency(code: str) -> None:
         raise invalid([in_body("currency", "must be an active ISO 4217 currency code")])
 
 
-def _asked(state: State, caller: Caller) -> dict[str, Any]:
+def _asked(state: State, caller: Caller, account_id: str) -> dict[str, Any]:
     return {
-        "effect_id": identity.request_effect_id(caller.tenant, caller.key),
+        "effect_id": identity.request_effect_id(caller.tenant, caller.key, account_id),
         "issued_at_ms": state.clock.now_ms(),
     }
 

@@ -48,11 +48,11 @@ class Follower:
         self._tail: Tail | None = None
         self._behind: dict[Place, int] = {}
 
-    def watch(self, key: str) -> AbstractContextManager[Watch]:
-        """The events of one aggregate from now on. Raises NotFollowing."""
+    def watch(self, key: str, effect_id: str = "") -> AbstractContextManager[Watch]:
+        """The events of one aggregate, or of one effect of it, from now on. Raises NotFollowing."""
         if self._tail is None:
             raise NotFollowing
-        return self._tail.watch(key)
+        return self._tail.watch(key, effect_id)
 
     @property
     def status(self) -> str:

@@ -142,7 +142,7 @@ class Gateway:
             account_id, encode(command), type_name(command), SOURCE, command.effect_id
         )
         content = fingerprint(command)
-        with self._follower.watch(account_id) as watch:
+        with self._follower.watch(account_id, command.effect_id) as watch:
             try:
                 async with asyncio.timeout(self.answer_s):
                     await self._requests.send(place, entry)

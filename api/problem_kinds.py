@@ -181,6 +181,7 @@ REFUSALS: Final[dict[RefusalReason, str]] = {
     "daily_limit_exceeded": "daily-limit-exceeded",
     "balance_overflow": "balance-overflow",
     "effect_expired": "clocks-apart",
+    "clock_ahead": "clocks-apart",
     "effect_reused": "idempotency-key-reused",
     # No command of the API makes holds or is taken back by a saga.
     "hold_unknown": "request-refused",

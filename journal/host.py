@@ -58,8 +58,15 @@ class Host(Generic[M, E]):
             await asyncio.sleep(_DEPOSED_PAUSE_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
+        if task.cancelled():
+            if task not in self._tasks.values():
+                return
+            # Nobody here did that: a client library leaked a cancellation of its own.
+            error: BaseException = RuntimeError(f"{task.get_name()} was cancelled from outside")
+        elif (failed := task.exception()) is None:
             return
+        else:
+            error = failed
         log_event.critical("processor_broke", task=task.get_name(), exc_info=error)
         if not self._broken.done():
             self._broken.set_exception(error)
@@ -71,8 +78,8 @@ class Host(Generic[M, E]):
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())
+        self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
         self._broken.cancel()

@@ -35,9 +35,13 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """The events of one aggregate, from the moment the watch began."""
+    """The events of one aggregate, from the moment the watch began.
 
-    def __init__(self) -> None:
+    `name`: only those of this effect; "": all.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
         self._seen: asyncio.Queue[Seen] = asyncio.Queue()
 
     def put(self, seen: Seen) -> None:
@@ -57,21 +61,25 @@ class Tail:
         self._log = log
         self._codecs = codecs
         self._rules = {place: EpochRule(start.epoch) for place, start in starts.items()}
-        self._watches: dict[bytes, list[Watch]] = {}
+        self._watches: dict[bytes, dict[str, list[Watch]]] = {}
         self.positions = {place: start.next_offset for place, start in starts.items()}
         self.running = False
 
     @contextmanager
-    def watch(self, key: str) -> Generator[Watch, None, None]:
-        watch, name = Watch(), key.encode()
-        self._watches.setdefault(name, []).append(watch)
+    def watch(self, key: str, effect_id: str = "") -> Generator[Watch, None, None]:
+        """`effect_id`: hear only of this effect of the aggregate. A busy account has many waiters,
+        each for one effect; they must not all be told of every event."""
+        watch, aggregate = Watch(effect_id), key.encode()
+        by_name = self._watches.setdefault(aggregate, {})
+        by_name.setdefault(effect_id, []).append(watch)
         try:
             yield watch
         finally:
-            watches = self._watches[name]
-            watches.remove(watch)
-            if not watches:
-                del self._watches[name]
+            by_name[effect_id].remove(watch)
+            if not by_name[effect_id]:
+                del by_name[effect_id]
+            if not by_name and self._watches.get(aggregate) is by_name:
+                del self._watches[aggregate]
 
     async def run(self) -> None:
         """Follow until cancelled. Raises PositionLost."""
@@ -103,7 +111,7 @@ class Tail:
                     self._hand_out(place, record, waiting)
         self.positions[place] = records[-1].offset + 1
 
-    def _hand_out(self, place: Place, record: Any, waiting: list[Watch]) -> None:
+    def _hand_out(self, place: Place, record: Any, waiting: dict[str, list[Watch]]) -> None:
         try:
             event = self._codecs[place.topic].decode(record.value)
         except Undecodable as error:
@@ -117,5 +125,9 @@ class Tail:
             return
         if isinstance(event, Advanced | RecordRejected):
             return
-        for watch in waiting:
-            watch.put(Seen(place, record.offset, event))
+        seen = Seen(place, record.offset, event)
+        for watch in waiting.get("", ()):
+            watch.put(seen)
+        effect_id = getattr(event, "effect_id", "")
+        for watch in waiting.get(effect_id, ()) if effect_id else ():
+            watch.put(seen)

@@ -56,6 +56,9 @@ class ServiceTopics(NamedTuple):
                 partitions,
                 {
                     **_CLEAN,
+                    # An owner whose clock is further ahead (less than the accounts' 5 minutes) must
+                    # not write: effects would look forgotten.
+                    "message.timestamp.after.max.ms": "240000",
                     "retention.ms": "-1",
                     "retention.bytes": "-1",
                     "cleanup.policy": "delete",

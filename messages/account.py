@@ -13,6 +13,8 @@ from messages.money import Amount, Currency, Limit
 
 AccountId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}(?!\n)$")]
 EffectId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+SagaName = Annotated[str, msgspec.Meta(pattern=r"^([\x21-\x7e]{1,64}(?!\n))?$", max_length=64)]
+StepName = Annotated[str, msgspec.Meta(max_length=64)]
 CreditPolicy = Literal["accept", "refuse"]
 
 RefusalReason = Literal[
@@ -30,6 +32,7 @@ RefusalReason = Literal[
     "hold_unknown",
     "too_many_holds",
     "effect_expired",
+    "clock_ahead",
     "effect_reused",
     "effect_voided",
 ]
@@ -49,9 +52,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     effect_id: EffectId
     issued_at_ms: int
     attempt: int = 1
-    undoes: str = ""
-    saga_id: str = ""
-    step: str = ""
+    undoes: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    saga_id: SagaName = ""
+    step: StepName = ""
     direction: Direction = "do"
     reply_to: Literal["", "orchestrator.input"] = ""
 
@@ -198,11 +201,12 @@ class Withdrawn(Happened, frozen=True, kw_only=True, tag="account.Withdrawn.v1")
 
 
 class Debited(Happened, frozen=True, kw_only=True, tag="account.Debited.v1"):
-    """Account -> transit of `saga_id`."""
+    """Account -> transit of `saga_id`; `undoes` names the credit that it takes back, if any."""
 
     amount_minor: int
     currency: str
     balance_minor: int
+    undoes: str = ""
 
 
 class Credited(Happened, frozen=True, kw_only=True, tag="account.Credited.v1"):

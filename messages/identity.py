@@ -24,9 +24,10 @@ def saga_id(tenant: str, idempotency_key: str) -> str:
     return _digest("saga", tenant, idempotency_key)
 
 
-def request_effect_id(tenant: str, idempotency_key: str) -> str:
-    """The effect id of a single account command asked for from outside."""
-    return "request/" + _digest("request", tenant, idempotency_key)
+def request_effect_id(tenant: str, idempotency_key: str, account: str) -> str:
+    """The effect id of a single account command asked for from outside. A key counts for one
+    account: two accounts, which know nothing of each other, never share an effect."""
+    return "request/" + _digest("request", tenant, idempotency_key, account)
 
 
 def account_id(tenant: str, idempotency_key: str) -> str:

@@ -10,7 +10,12 @@ import msgspec
 from messages.identity import Direction
 from messages.plan import Plan
 
-SagaId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+SagaId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+(?!\n)$")]
+Result = dict[
+    Annotated[str, msgspec.Meta(max_length=100)],
+    Annotated[str, msgspec.Meta(max_length=1_000)] | int | bool | None,
+]
+"""What a participant answers with: flat, so that what was read can be written again."""
 SagaState = Literal["running", "compensating", "completed", "compensated", "parked"]
 FINISHED: frozenset[SagaState] = frozenset(("completed", "compensated"))
 
@@ -38,7 +43,7 @@ class StepApplied(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepAppli
     step: str
     direction: Direction
     attempt: int
-    result: dict[str, Any] = {}
+    result: Result = {}
 
 
 class StepDeclined(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepDeclined.v1"):
@@ -48,8 +53,8 @@ class StepDeclined(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepDecl
     step: str
     direction: Direction
     attempt: int
-    reason: str
-    detail: str = ""
+    reason: Annotated[str, msgspec.Meta(max_length=100)]
+    detail: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
 
 
 SagaInput = StartSaga | StepApplied | StepDeclined

@@ -10,11 +10,20 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from messages.account import AccountCommand, Asked, RefusalReason
+from messages.account import (
+    AccountCommand,
+    Asked,
+    Capture,
+    Credit,
+    Debit,
+    Hold,
+    RefusalReason,
+    Release,
+)
 from messages.plan import CommandTemplate, Plan, PlannedStep, Retry
 from messages.wire import type_name
 from saga_definitions.params import Param, Ref
-from saga_definitions.steps import Command, Step
+from saga_definitions.steps import Command, Step, effect_of
 
 ACCOUNT_TOPIC: Final = "account.input"
 MAX_STEPS: Final = 64
@@ -27,6 +36,14 @@ _ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields
 }
 _ACCOUNT_COMMANDS: Final = frozenset(get_args(AccountCommand))
 _REFUSALS: Final = frozenset(get_args(RefusalReason))
+_MOVES: Final[dict[type[Asked], type[Asked] | None]] = {
+    Debit: Credit,
+    Credit: Debit,
+    Hold: Release,
+    Capture: None,
+    Release: None,
+}
+"""What moves or reserves money, and the one command that takes it back."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -185,7 +202,7 @@ def _planned(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
         )
     seen = before[step.name]
-    return PlannedStep(
+    planned = PlannedStep(
         name=step.name,
         do=_template(f"{place}.do", step.do, params, seen, seen),
         undo=None
@@ -198,6 +215,29 @@ def _planned(
         timeout_ms=step.timeout_ms,
         on_timeout=step.on_timeout,
     )
+    _check_inverse(f"{place}.undo", step)
+    return planned
+
+
+def _check_inverse(place: str, step: Step) -> None:
+    """An undo must put back exactly what its step moved, or money stays in transit."""
+    if step.undo is None or step.do.kind not in _MOVES:
+        return
+    kind = _MOVES[step.do.kind]
+    if kind is None or step.undo.kind is not kind:
+        wanted = "nothing: make it the pivot" if kind is None else kind.__name__
+        raise DefinitionError(place, f"a {step.do.kind.__name__} is taken back by {wanted}")
+    for name in ("account_id", "amount_minor", "currency", "hold_id"):
+        given = step.undo.fields.get(name)
+        expected = effect_of(step.name) if name == "hold_id" else step.do.fields.get(name)
+        if name in {field.name for field in msgspec.structs.fields(kind)} and (
+            _written(given) != _written(expected)
+        ):
+            raise DefinitionError(f"{place}.{name}", "must be the same as what the step moved")
+
+
+def _written(value: object) -> object:
+    return value.path if isinstance(value, Ref) else value
 
 
 def _template(

@@ -13,9 +13,10 @@ from saga_definitions.params import Ref
 
 Value = Ref[object] | str | int
 
-FORWARD: Final = Retry(attempts=3)
+_PASSES = ("clock_ahead",)
+FORWARD: Final = Retry(attempts=3, retryable=_PASSES)
 BACKWARD: Final = Retry(attempts=8)
-INSISTENT: Final = Retry(attempts=12)
+INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
 
 

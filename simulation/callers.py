@@ -221,7 +221,7 @@ class Callers:
 
     def _effect(self) -> str:
         self._number += 1
-        return request_effect_id(TENANT, f"key-{self._number}")
+        return request_effect_id(TENANT, f"key-{self._number}", "any")
 
 
 def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:

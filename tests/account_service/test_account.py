@@ -399,3 +399,10 @@ def test_an_event_does_not_change_the_account_it_is_folded_onto():
     event = decide(account, release("h"), NOW + MINUTE)
     evolve(account, event)
     assert list(account.holds) == ["h"]
+
+
+def test_holds_do_not_outgrow_what_can_be_stored():
+    most = 2**63 - 1
+    statement = given(opened(overdraft_limit_minor=most), deposited(most, most))
+    statement.when(hold(most, effect_id="h1")).when(hold(most - 1, effect_id="h2"))
+    statement.then_refused("balance_overflow")

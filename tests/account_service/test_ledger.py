@@ -142,8 +142,16 @@ def test_a_senders_clock_may_be_a_little_ahead():
 
 def test_a_command_from_the_future_is_refused_and_not_remembered():
     statement = rich().when(debit(1, issued_at_ms=NOW + MAX_SKEW_MS + 1))
-    statement.then_refused("effect_expired")
+    statement.then_refused("clock_ahead")
     statement.when(debit(1)).then(debited(1, 99))
+
+
+def test_a_credit_that_was_taken_back_is_not_told_as_applied_any_more():
+    statement = rich().when(credit(30, effect_id="c")).when(debit(30, effect_id="u", undoes="c"))
+    statement.then(debited(30, 100, undoes="c"))
+    statement.when(debit(30, effect_id="u2", undoes="c")).then(voided("c"))
+    statement.when(credit(30, effect_id="c")).then_refused("effect_voided")
+    assert statement.account()["balance_minor"] == 100
 
 
 def test_an_expired_command_leaves_no_trace_in_the_memory():

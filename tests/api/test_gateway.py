@@ -59,7 +59,7 @@ class Service:
         self.sent: list[tuple[Place, Entry]] = []
 
     @contextmanager
-    def watch(self, key: str) -> Generator[Watch, None, None]:
+    def watch(self, key: str, effect_id: str = "") -> Generator[Watch, None, None]:
         watch = Watch()
         self.watches.append(watch)
         yield watch

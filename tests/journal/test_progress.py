@@ -331,6 +331,12 @@ def test_in_a_progress_made_of_a_state_nothing_is_new():
     assert progress.close_batch(2_000) == Advanced(input_next=7, at_ms=2_000)
 
 
+def test_a_progress_made_of_a_state_knows_what_was_confirmed():
+    progress = Progress.of(HERE, worked().state())
+    progress.confirm(NEAR, 1)
+    assert progress.close_batch(2_000).released == {}
+
+
 def test_a_state_does_not_change_when_the_work_goes_on():
     progress = worked()
     state = progress.state()

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -349,3 +350,22 @@ async def test_a_stopped_tail_does_not_run_and_leaves_nothing_open_behind():
     assert not tail.running
     assert not log.unclosed
     assert asyncio.all_tasks() == tasks
+
+
+class Effect(msgspec.Struct, frozen=True, tag="toy.Effect.v1"):
+    effect_id: str
+
+
+async def test_a_waiter_for_one_effect_is_not_told_of_the_others_of_a_busy_account():
+    log = await opened_log()
+    tail = a_tail(log, codec=Codec(Effect))
+    async with following(tail):
+        with tail.watch("k", "mine") as mine, tail.watch("k") as every:
+            for effect in ("theirs", "mine", "theirs"):
+                log.land(JOURNAL, [written(Effect(effect))])
+            heard = [(await every.next()).event.effect_id for _ in range(3)]
+            assert heard == ["theirs", "mine", "theirs"]
+            assert (await mine.next()).event.effect_id == "mine"
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await mine.next()

@@ -12,7 +12,11 @@ from messages.account import AccountId, EffectId
 from messages.identity import account_id, effect_id, fingerprint, request_effect_id, saga_id
 from messages.saga import SagaId
 
-NAMERS: list[Callable[[str, str], str]] = [saga_id, request_effect_id, account_id]
+NAMERS: list[Callable[[str, str], str]] = [
+    saga_id,
+    account_id,
+    lambda tenant, key: request_effect_id(tenant, key, "a"),
+]
 
 members = st.recursive(
     st.none() | st.booleans() | st.integers(0, 9) | st.text(max_size=2),
@@ -29,7 +33,12 @@ def test_a_saga_is_named_the_same_in_every_release():
 
 
 def test_a_request_is_named_the_same_in_every_release():
-    assert request_effect_id("acme", "order-1") == "request/9029cd0fd6d71e554116fb3b5ea597ab"
+    name = request_effect_id("acme", "order-1", "a1")
+    assert name == "request/c11cea9c3ae8d6c2a07e37cddcc73445"
+
+
+def test_a_key_used_on_two_accounts_names_two_requests():
+    assert request_effect_id("acme", "1", "a1") != request_effect_id("acme", "1", "a2")
 
 
 def test_an_account_is_named_the_same_in_every_release():
@@ -66,7 +75,8 @@ def test_digits_in_a_name_are_not_taken_for_its_length(name: Callable[[str, str]
 
 
 def test_one_key_of_one_tenant_names_a_saga_a_request_and_an_account_differently():
-    saga, request = saga_id("acme", "1"), request_effect_id("acme", "1").removeprefix("request/")
+    saga = saga_id("acme", "1")
+    request = request_effect_id("acme", "1", "a").removeprefix("request/")
     assert saga != request
     assert account_id("acme", "1")[1:] not in (saga[:15], request[:15])
 
@@ -74,7 +84,7 @@ def test_one_key_of_one_tenant_names_a_saga_a_request_and_an_account_differently
 @given(st.text(), st.text())
 def test_a_name_keeps_to_the_form_of_its_kind(tenant: str, key: str):
     msgspec.convert(saga_id(tenant, key), SagaId)
-    msgspec.convert(request_effect_id(tenant, key), EffectId)
+    msgspec.convert(request_effect_id(tenant, key, "a"), EffectId)
     msgspec.convert(account_id(tenant, key), AccountId)
 
 

@@ -77,15 +77,52 @@ def test_the_plan_lists_every_step_after_those_it_waits_for() -> None:
 
 
 def test_a_template_holds_references_and_literals() -> None:
-    plan = definition(
-        move("a", do=command(Debit, account_id=p.source, amount_minor=7, currency="EUR"))
-    ).plan
+    seven: dict[str, Any] = {"account_id": p.source, "amount_minor": 7, "currency": "EUR"}
+    plan = definition(move("a", do=command(Debit, **seven), undo=command(Credit, **seven))).plan
     assert plan.steps[0].do == CommandTemplate(
         topic="account.input",
         type="account.Debit.v1",
         key="account_id",
         fields={"account_id": {"ref": "params.source"}, "amount_minor": 7, "currency": "EUR"},
     )
+
+
+@pytest.mark.parametrize(
+    ("undo", "place", "reason"),
+    [
+        (command(Credit, account_id=p.target, **MONEY), "undo.account_id", "must be the same"),
+        (
+            command(Credit, account_id=p.source, amount_minor=1, currency=p.currency),
+            "undo.amount_minor",
+            "must be the same",
+        ),
+        (
+            command(Credit, account_id=p.source, amount_minor=p.amount_minor, currency="EUR"),
+            "undo.currency",
+            "must be the same",
+        ),
+        (DEBIT, "undo", "a Debit is taken back by Credit"),
+        (command(Freeze, account_id=p.source), "undo", "a Debit is taken back by Credit"),
+    ],
+)
+def test_an_undo_that_does_not_put_back_what_was_moved_is_refused(
+    undo: Any, place: str, reason: str
+) -> None:
+    found, said = refusal(move("a", undo=undo))
+    assert found == f"move.steps.a.{place}"
+    assert said.startswith(reason)
+
+
+def test_a_release_of_another_hold_is_no_undo() -> None:
+    hold = command(Hold, account_id=p.source, **MONEY)
+    mine = command(Release, account_id=p.source, hold_id=effect_of("a"))
+    definition(
+        step("a", do=hold, undo=mine),
+        step("b", do=hold, undo=command(Release, account_id=p.source, hold_id=effect_of("b"))),
+    )
+    other = command(Release, account_id=p.source, hold_id=effect_of("a"))
+    found, _ = refusal(step("a", do=hold, undo=mine), step("b", do=hold, undo=other))
+    assert found == "move.steps.b.undo.hold_id"
 
 
 def test_an_empty_definition_is_refused() -> None:
