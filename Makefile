@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo up bench clean
+.PHONY: help setup lock check test demo up bench simulate chaos clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ up: setup ## Start the whole bank and keep it running
 
 bench: setup ## Measure against DBOS and bare aiokafka; writes benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks.run
+
+simulate: setup ## Simulate 100,000 days of the bank with faults of every kind
+	$(BIN)/makegood simulate --runs 100000
+
+chaos: setup ## Attack the bank on three real brokers for half an hour
+	$(BIN)/python -m chaos
 
 clean: ## Remove the virtual environment and all local data
 	rm -rf $(VENV) .makegood

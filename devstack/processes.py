@@ -60,11 +60,17 @@ class Child:
         return None if self._popen is None else self._popen.poll()
 
     def spawn(
-        self, command: Sequence[str | Path], *, user: str = "", env: dict[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        *,
+        user: str = "",
+        env: dict[str, str] | None = None,
+        keep_log: bool = False,
     ) -> None:
-        """Start the command; its output goes to the log file. `user`: drop root to that user."""
+        """Start the command; its output goes to the log file, which begins anew unless
+        `keep_log`. `user`: drop root to that user."""
         shim = [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid())]
-        with self.log_file.open("wb") as log:
+        with self.log_file.open("ab" if keep_log else "wb") as log:
             self._popen = subprocess.Popen(
                 [*shim, str(int(self._death_signal)), user, *map(str, command)],
                 stdin=subprocess.DEVNULL,

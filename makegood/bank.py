@@ -122,6 +122,7 @@ class Bank:
                 name = _name(role, number)
                 await end_left_over(self.log_dir / f"{name}.pid")
                 self._children[name] = Child(name, self.log_dir)
+                self._children[name].log_file.unlink(missing_ok=True)
                 self.revive(name)
             await self._ready()
         except BaseException:
@@ -135,12 +136,20 @@ class Bank:
         self._children[name].spawn(
             [sys.executable, "-m", "makegood", "run", role],
             env={**os.environ, **self.environment, "MAKEGOOD_INSTANCE": name},
+            # Why the one before it died is what one wants to read.
+            keep_log=True,
         )
 
     async def kill(self, name: str) -> None:
         """SIGKILL; it stays dead until `revive`."""
         self._wanted.discard(name)
         await self._children[name].kill()
+
+    async def restart(self, name: str) -> None:
+        """An orderly stop (SIGTERM) and a new start."""
+        self._wanted.discard(name)
+        await self._children[name].stop(signal.SIGTERM, _STOP_S)
+        self.revive(name)
 
     def child(self, name: str) -> Child:
         return self._children[name]

@@ -1,0 +1,26 @@
+"""A short attack on three real brokers; `make chaos` is the long one."""
+
+from pathlib import Path
+from random import SystemRandom
+
+import pytest
+
+from chaos.__main__ import attack
+from devstack.stack import DATABASE_VARIABLE, KAFKA_VARIABLE
+
+
+@pytest.mark.timeout(500)
+async def test_a_minute_of_faults_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(KAFKA_VARIABLE, raising=False)
+    monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
+    seed = SystemRandom().randrange(10**9)
+    with capsys.disabled():
+        print(f"\nchaos: seed {seed}")
+    found = await attack(60, seed=seed, clients=8, pause_s=1.0, folder=tmp_path)
+    assert found["wrong"] == []
+    assert found["faults"] >= 10
+    assert found["transfers_told"] >= 20
+    assert (tmp_path / "report.json").exists()
+    assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
