@@ -99,7 +99,7 @@ class Journal:
         headers = dict(reversed(record.headers))
         epoch = headers.get("ce_epoch")
         kind = headers.get("ce_type")
-        opens = epoch is None and kind == _OPENED
+        opens = "ce_epoch" not in headers and kind == _OPENED
         if opens:
             self._check_closed(offset, "another owner's Opened")
             self.epoch = offset

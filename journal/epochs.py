@@ -29,7 +29,7 @@ class EpochRule:
         headers = record.headers
         # The writer puts the epoch first; the slow path serves foreign writers.
         if headers and headers[0][0] == EPOCH:
-            if headers[0][1] == self._expected:
+            if self._expected is not None and headers[0][1] == self._expected:
                 return True
         elif is_opened(headers):
             self.epoch = record.offset

@@ -81,7 +81,8 @@ def opened_entry(opened: Opened, source: str) -> Entry:
 
 
 def is_opened(headers: Headers) -> bool:
-    return header(headers, TYPE) == _OPENED and header(headers, EPOCH) is None
+    """An `Opened` carries no epoch header at all, not even one without a value."""
+    return header(headers, TYPE) == _OPENED and all(name != EPOCH for name, _ in headers)
 
 
 class EventEntries:

@@ -4,8 +4,9 @@ the next one. For the API and other clients; a request is safe to repeat by its 
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
-from journal.log import AppendInDoubt, Entry, Log, LogError, Place, Writer
+from journal.log import AppendInDoubt, BatchTooLarge, Entry, Log, LogError, Place, Writer
 
 MAX_BATCH_RECORDS = 500
 MAX_BATCH_BYTES = 512 * 1024
@@ -37,9 +38,12 @@ class Requests:
         self._queues: dict[Place, deque[tuple[Entry, asyncio.Future[None]]]] = {}
         self._workers: dict[Place, asyncio.Task[None]] = {}
         self._writer: Writer | None = None
+        self._closed = False
 
     async def send(self, place: Place, entry: Entry) -> None:
-        """Raises RequestInDoubt, TooManyRequests."""
+        """Raises RequestInDoubt, TooManyRequests, BatchTooLarge."""
+        if self._closed:
+            raise RequestInDoubt(place, "this sender was closed")
         queue = self._queues.setdefault(place, deque())
         if len(queue) >= self._max_waiting:
             raise TooManyRequests(place, len(queue))
@@ -62,22 +66,37 @@ class Requests:
             writer = self._writer = self._writer or self._log.writer()
             try:
                 await writer.append(place, [entry for entry, _ in batch])
+            except BatchTooLarge as error:
+                # Nothing was written, and nothing ever will be.
+                _fail(batch, error)
             except LogError as error:
                 if isinstance(error, AppendInDoubt) and self._writer is writer:
                     self._writer = None
                     await writer.close()
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(RequestInDoubt(place, str(error)))
+                _fail(batch, RequestInDoubt(place, str(error)))
+            except asyncio.CancelledError:
+                _fail(batch, RequestInDoubt(place, "this sender was closed"))
+                raise
             else:
                 for _, done in batch:
                     if not done.done():
                         done.set_result(None)
 
     async def close(self) -> None:
+        """Senders that still wait get RequestInDoubt."""
+        self._closed = True
         workers = list(self._workers.values())
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+        for place, queue in self._queues.items():
+            _fail(queue, RequestInDoubt(place, "this sender was closed"))
+            queue.clear()
         if self._writer is not None:
             await self._writer.close()
+
+
+def _fail(waiting: Iterable[tuple[Entry, asyncio.Future[None]]], error: Exception) -> None:
+    for _, done in waiting:
+        if not done.done():
+            done.set_exception(error)

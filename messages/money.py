@@ -30,7 +30,7 @@ MINOR_DIGITS: Final[dict[str, int]] = {
             "KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR "
             "MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR "
             "SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS "
-            "UAH USD UYU UZS VED VES WST XCD YER ZAR ZMW ZWG",
+            "UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG",
         ),
         (3, "BHD IQD JOD KWD LYD OMR TND"),
     )
@@ -41,7 +41,7 @@ MINOR_DIGITS: Final[dict[str, int]] = {
 
 def is_currency(code: object) -> TypeGuard[str]:
     """Whether `code` is an active ISO 4217 currency."""
-    return code in MINOR_DIGITS
+    return type(code) is str and code in MINOR_DIGITS
 
 
 def is_amount(value: object) -> TypeGuard[int]:

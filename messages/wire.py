@@ -70,19 +70,26 @@ class Codec(Generic[M]):
             fields = msgspec.json.decode(value, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Undecodable(str(first_error)) from first_error
-        upcast = self._upcasters.get(fields.get("type", ""))
+        upcast = self._upcaster(fields)
         if upcast is None:
             raise Undecodable(str(first_error)) from first_error
         for _ in range(MAX_UPCASTS):
             try:
                 fields = upcast(fields)
-            except (KeyError, TypeError, ValueError) as error:
+                upcast = self._upcaster(fields)
+            except Exception as error:  # whatever it is, it is no message
                 raise Undecodable(f"the upcaster of an old type failed: {error!r}") from error
-            upcast = self._upcasters.get(fields.get("type", ""))
             if upcast is None:
                 break
         else:
             raise Undecodable("the upcasters go round in a circle")
+        return self._convert(fields)
+
+    def _upcaster(self, fields: Mapping[str, Any]) -> Upcaster | None:
+        name = fields.get("type")
+        return self._upcasters.get(name) if type(name) is str else None
+
+    def _convert(self, fields: dict[str, Any]) -> M:
         try:
             return msgspec.convert(fields, self._family)
         except msgspec.ValidationError as error:

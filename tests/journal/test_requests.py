@@ -34,12 +34,12 @@ class Sends:
     """Sends, each as a task of its own, begun in the order of the calls."""
 
     def __init__(self, requests: Requests) -> None:
-        self._requests = requests
+        self.requests = requests
         self.tasks: list[asyncio.Task[None]] = []
 
     def begin(self, *names: str, place: Place = INPUT, size: int = 0) -> list[asyncio.Task[None]]:
         begun = [
-            asyncio.create_task(self._requests.send(place, Entry(name.encode(), bytes(size))))
+            asyncio.create_task(self.requests.send(place, Entry(name.encode(), bytes(size))))
             for name in names
         ]
         self.tasks += begun
@@ -200,19 +200,14 @@ async def test_a_request_too_many_is_refused_and_the_others_are_not():
         sends.begin("a", "b", "c")
         await turns()
         (refused,) = sends.begin("too many")
-        with pytest.raises(TooManyRequests, match=r"3 requests already wait for ping\.input/0"):
+        with pytest.raises(
+            TooManyRequests, match=r"3 requests already wait for ping\.input/0"
+        ) as raised:
             await finished(refused)
+        assert (raised.value.place, raised.value.waiting) == (INPUT, 3)
         log.let_go(INPUT)
         await finished(*(task for task in sends.tasks if task is not refused))
     assert batches(log) == [["under way"], ["a", "b", "c"]]
-
-
-async def test_the_refusal_says_where_and_how_many_wait():
-    log, _ = await stormy()
-    async with sending(log, max_waiting=0) as sends:
-        with pytest.raises(TooManyRequests) as raised:
-            await finished(*sends.begin("a"))
-    assert (raised.value.place, raised.value.waiting) == (INPUT, 0)
 
 
 async def test_where_too_many_waited_there_is_room_again_when_they_are_through():
@@ -331,6 +326,7 @@ async def test_a_second_doubt_about_the_old_writer_leaves_the_fresh_one_alone():
         await in_doubt(late)
         log.let_go(INPUT)
         await finished(fresh)
+    assert not log.unclosed
 
 
 # Senders that give up, and the end
@@ -399,11 +395,39 @@ async def test_closing_while_appends_are_under_way_leaves_nothing_open_behind():
         await asyncio.gather(here.arrived.wait(), there.landed.wait())
         sends.begin("waits")
         await turns()
-    assert not log.unclosed
-    assert asyncio.all_tasks() == tasks
+        await sends.requests.close()
+        assert not log.unclosed
+        assert asyncio.all_tasks() <= tasks | set(sends.tasks)
 
 
 async def test_closing_what_has_sent_nothing_is_harmless():
     log, _ = await stormy()
     await Requests(log).close()
     assert not log.unclosed
+
+
+async def test_closing_ends_the_wait_of_every_sender():
+    log, _ = await stormy()
+    requests = Requests(log)
+    sends = Sends(requests)
+    hold = log.hold(INPUT)
+    sends.begin("under way")
+    await hold.arrived.wait()
+    sends.begin("a", "b")
+    await turns()
+    await requests.close()
+    done, waiting = await asyncio.wait(sends.tasks, timeout=2)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    ended = [task for task in done if task.cancelled() or task.exception() is not None]
+    assert len(ended) == 3
+
+
+async def test_a_request_that_is_too_large_is_not_in_doubt():
+    log, _ = await stormy()
+    async with sending(log) as sends:
+        (send,) = sends.begin("huge", size=log.max_batch_bytes + 1)
+        with pytest.raises(Exception) as raised:
+            await finished(send)
+    assert not isinstance(raised.value, RequestInDoubt)

@@ -91,3 +91,8 @@ def test_a_message_may_not_carry_what_does_not_look_like_a_currency(code: str):
 @pytest.mark.parametrize(("code", "digits"), [("JPY", 0), ("EUR", 2), ("KWD", 3)])
 def test_a_currency_has_its_digits_after_the_point(code: str, digits: int):
     assert MINOR_DIGITS[code] == digits
+
+
+@pytest.mark.parametrize("value", [[], {}, ["EUR"]])
+def test_what_is_no_text_at_all_is_no_currency(value: object):
+    assert not is_currency(value)

@@ -297,3 +297,23 @@ def test_whatever_an_old_message_holds_it_is_lifted_or_undecodable(
     except Undecodable:
         return
     assert isinstance(lifted, Paid)
+
+
+@pytest.mark.parametrize("kind", [b"[]", b"{}", b'["till.Opened.v1"]'])
+def test_a_type_that_is_no_text_is_undecodable_also_where_others_are_lifted(kind: bytes):
+    assert refusal(LIFTING, b'{"type":%s,"clerk":"eve"}' % kind)
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda fields: {"type": "till.Opened.v1", "clerk": fields["clerk"].strip()},
+        lambda fields: {"type": "till.Opened.v1", "clerk": fields["drawers"][0]},
+        lambda fields: None,
+        lambda fields: {"type": ["till.Opened.v1"]},
+    ],
+    ids=["AttributeError", "IndexError", "gives nothing", "gives a type that is no text"],
+)
+def test_whatever_an_upcaster_fails_with_the_message_is_undecodable(fails: Any):
+    codec: Codec[Any] = Codec(Opened, {"till.Opened.v0": fails})
+    assert refusal(codec, b'{"type":"till.Opened.v0","clerk":5,"drawers":[]}')
