@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import accounts, health, transfers
+from api import accounts, health, sagas, transfers
 from api.asking import MAX_BODY_BYTES
 from api.description import description, explain_problem, openapi_json
 from api.gateway import Gateway
@@ -25,6 +25,12 @@ def create_app(
         route_handlers=[
             transfers.start_transfer,
             transfers.get_transfer,
+            sagas.list_sagas,
+            sagas.count_sagas,
+            sagas.get_saga,
+            sagas.retry_saga,
+            sagas.compensate_saga,
+            sagas.cancel_saga,
             accounts.open_account,
             accounts.deposit,
             accounts.withdraw,

@@ -75,6 +75,12 @@ def looked_up() -> type[Operation]:
     return _operation([_AFTER], None)
 
 
+def searched(*filters: str) -> type[Operation]:
+    """The operation of a handler that lists; `filters` are its query parameters."""
+    schema = Schema(type=OpenAPIType.STRING)
+    return _operation([Parameter(name=n, param_in="query", schema=schema) for n in filters], None)
+
+
 def _operation(extra: list[Parameter], body: RequestBody | None) -> type[Operation]:
     @dataclass
     class Described(Operation):

@@ -22,6 +22,9 @@ from messages.routing import partition_of
 from messages.saga import (
     FINISHED,
     CompensationStarted,
+    RecoverSaga,
+    RecoveryAccepted,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -129,6 +132,35 @@ class Gateway:
             if wait_s is None or isinstance(first, Refused):
                 return first
             return await _ended(watch, first, began + wait_s)
+
+    async def recover(self, command: RecoverSaga) -> SagaNews | Refused:
+        """Do what an operator asks for about a saga; the news is how it stands right after.
+
+        Raises NoAnswer, NotFollowing, RequestInDoubt, TooManyRequests.
+        """
+        saga_id = command.saga_id
+        place = Place(ORCHESTRATOR.input, partition_of(saga_id, self._saga_partitions))
+        entry = request_entry(
+            saga_id, encode(command), type_name(command), SOURCE, command.request_id
+        )
+        with self._follower.watch(saga_id) as watch:
+            try:
+                async with asyncio.timeout(self.answer_s):
+                    await self._requests.send(place, entry)
+                    while True:
+                        seen = await watch.next()
+                        event: hearing.Event = seen.event
+                        if getattr(event, "request_id", "") != command.request_id:
+                            continue
+                        if isinstance(event, RecoveryRefused):
+                            return Refused(event.reason, event.detail)
+                        if isinstance(event, RecoveryAccepted):
+                            break
+                    # What it led to stands in the same batch, right behind it.
+                    news = _after(_news("parked", "", False, seen), await watch.next())
+            except TimeoutError:
+                raise NoAnswer(ORCHESTRATOR.name, self.answer_s) from None
+        return news
 
     async def ask(self, command: AccountCommand) -> Heard:
         """Ask an account, and hear the event that answers.

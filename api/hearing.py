@@ -10,6 +10,8 @@ import msgspec
 
 from messages.saga import (
     CompensationStarted,
+    RecoveryAccepted,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -36,5 +38,7 @@ Event = (
     | SagaCompensated
     | SagaParked
     | SagaResumed
+    | RecoveryAccepted
+    | RecoveryRefused
 )
 HEARD: Final[Codec[Any]] = Codec(Event)

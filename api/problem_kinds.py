@@ -90,6 +90,12 @@ KINDS: Final[dict[str, Kind]] = {
         "No saga definition has this name.",
         "Leave definition out for a plain transfer.",
     ),
+    "recovery-refused": Kind(
+        409,
+        "The saga can't be recovered like that",
+        "The saga's present state forbids it; reason says why. Nothing has changed.",
+        "Look at the saga again; see 'Parked sagas' in the runbook.",
+    ),
     "request-refused": Kind(
         422, "The request was refused", "The service refused it.", "See reason and detail."
     ),

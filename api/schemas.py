@@ -89,6 +89,41 @@ class TransferView(msgspec.Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class RecoveryBody(_Body, frozen=True, kw_only=True):
+    """Who asks and why: kept in the journal for good."""
+
+    who: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+class RecoveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """The saga right after the request was taken."""
+
+    id: str
+    action: str
+    state: SagaState
+    reason: str
+    as_of: AsOf
+
+
+class SagaCountView(msgspec.Struct, frozen=True, kw_only=True):
+    state: str
+    definition: str
+    reason: str
+    count: int
+
+
+class SagaCounts(msgspec.Struct, frozen=True):
+    counts: list[SagaCountView]
+
+
+class SagaPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first. `next`: give it as ?before= for the page behind; null on the last one."""
+
+    sagas: list[TransferView]
+    next: str | None
+
+
 class AccountChanged(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one order. `version` counts the account's changes.
 

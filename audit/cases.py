@@ -20,6 +20,7 @@ from messages.saga import (
     FINISHED,
     AnswerIgnored,
     CompensationStarted,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -31,8 +32,8 @@ from messages.saga import (
     StepSucceeded,
 )
 
-_AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused)
-_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused)
+_AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused, RecoveryRefused)
+_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused)
 
 
 class PlanStep(NamedTuple):

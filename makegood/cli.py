@@ -20,6 +20,8 @@ app = App(
 # By name, so that a command loads no more than it needs: importing all of it takes 2 s.
 app.command("makegood.account_commands:app", name="account")
 app.command("makegood.transfer_commands:app", name="transfer")
+app.command("makegood.saga_commands:app", name="saga")
+app.command("makegood.deadletter_commands:app", name="deadletter")
 
 console = Console()
 

@@ -57,7 +57,20 @@ class StepDeclined(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepDecl
     detail: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
 
 
-SagaInput = StartSaga | StepApplied | StepDeclined
+RecoveryAction = Literal["retry", "compensate", "cancel"]
+
+
+class RecoverSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoverSaga.v1"):
+    """An operator's request about a saga, with who asks and why; see `orchestrator.recovery`."""
+
+    saga_id: SagaId
+    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    action: RecoveryAction
+    who: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+SagaInput = StartSaga | StepApplied | StepDeclined | RecoverSaga
 
 
 class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStarted.v1"):
@@ -193,6 +206,30 @@ class SagaResumed(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaResum
     step: str = ""
 
 
+class RecoveryAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryAccepted.v1"):
+    """What an operator asked for is being done; the events behind it say what that was."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    action: RecoveryAction
+    who: str
+    why: str
+
+
+class RecoveryRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryRefused.v1"):
+    """What an operator asked for can't be done; nothing has changed."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    action: RecoveryAction
+    who: str
+    why: str
+    reason: str
+    detail: str
+
+
 SagaEvent = (
     SagaStarted
     | StartRepeated
@@ -207,4 +244,6 @@ SagaEvent = (
     | SagaCompensated
     | SagaParked
     | SagaResumed
+    | RecoveryAccepted
+    | RecoveryRefused
 )

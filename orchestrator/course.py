@@ -23,12 +23,9 @@ from messages.saga import (
 )
 from messages.wire import encode
 from orchestrator.graph import Graph, Node, Unresolved, graph_of
-from orchestrator.progress import TIMED_OUT, Saga, StepProgress, evolve
+from orchestrator.progress import TIMED_OUT, UNSURE, Saga, StepProgress, evolve
 
 REPLY_TO: Final = "orchestrator.input"
-
-UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
-"""Refusals that leave open whether the effect was applied: another try can't tell either."""
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 COMPENSATION_FAILED: Final = "compensation_failed"

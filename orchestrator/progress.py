@@ -14,6 +14,8 @@ from messages.saga import (
     FINISHED,
     AnswerIgnored,
     CompensationStarted,
+    RecoveryAccepted,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaEvent,
@@ -42,6 +44,9 @@ StepState = Literal[
     "skipped",
 ]
 _UNDO: Final[frozenset[StepState]] = frozenset(("undoing", "undone", "undo_failed"))
+
+UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
+"""Refusals that leave open whether the effect was applied: another try can't tell either."""
 
 TIMED_OUT: Final = "step_timeout"
 """The reason of a step that nobody answered: its outcome is unknown."""
@@ -127,7 +132,13 @@ def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
                 steps=(StepProgress(),) * len(plan.steps),
                 deadline_at_ms=event.at_ms + plan.deadline_ms,
             )
-        case StartRepeated() | StartRefused() | AnswerIgnored():
+        case (
+            StartRepeated()
+            | StartRefused()
+            | AnswerIgnored()
+            | RecoveryAccepted()
+            | RecoveryRefused()
+        ):
             return saga
         case _:
             pass
@@ -223,8 +234,17 @@ def can_turn_back(saga: Saga) -> bool:
     An irreversible step that was asked for and not refused may be applied: the saga waits for
     its answer, also beyond the deadline.
     """
-    return saga.state == "running" and all(
-        node.reversible or step.state not in ("requested", "timed_out", "succeeded")
+    return saga.state == "running" and nothing_irreversible(saga)
+
+
+def nothing_irreversible(saga: Saga) -> bool:
+    """Whether no step that can't be taken back is applied, or may be."""
+    return all(
+        node.reversible
+        or (
+            step.state not in ("requested", "timed_out", "succeeded")
+            and not (step.state == "refused" and step.reason in UNSURE)
+        )
         for node, step in zip(graph_of(saga.plan).nodes, saga.steps, strict=True)
     )
 

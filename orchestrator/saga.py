@@ -24,6 +24,7 @@ from messages.saga import (
     FINISHED,
     AnswerIgnored,
     CompensationStarted,
+    RecoverSaga,
     SagaEvent,
     SagaInput,
     SagaResumed,
@@ -37,10 +38,11 @@ from messages.saga import (
     StepSucceeded,
     StepTimedOut,
 )
-from orchestrator.course import UNSURE, Draft, advance, request, retry_at_ms
+from orchestrator.course import Draft, advance, request, retry_at_ms
 from orchestrator.graph import Node
 from orchestrator.progress import (
     TIMED_OUT,
+    UNSURE,
     Finished,
     Saga,
     StepProgress,
@@ -48,6 +50,7 @@ from orchestrator.progress import (
     evolve,
     next_due_ms,
 )
+from orchestrator.recovery import recover
 from saga_definitions.registry import Registry
 
 __all__ = ["MEMORY_HORIZON_MS", "Finished", "Saga", "decide", "evolve", "next_due_ms", "on_time"]
@@ -74,6 +77,8 @@ def decide(
             if isinstance(saga, Finished) or saga.state in FINISHED:
                 return [_ignored(message, now_ms, "saga_finished")]
             return _answer(saga, message, now_ms)
+        case RecoverSaga():
+            return recover(saga, message, now_ms)
         case _:
             assert_never(message)
 

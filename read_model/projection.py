@@ -32,6 +32,8 @@ from messages.money import MAX_MINOR
 from messages.saga import (
     AnswerIgnored,
     CompensationStarted,
+    RecoveryAccepted,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -54,6 +56,8 @@ WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
     StepRefused,
     StepTimedOut,
     AnswerIgnored,
+    RecoveryAccepted,
+    RecoveryRefused,
     CommandRefused,
     EffectRepeated,
     EffectVoided,

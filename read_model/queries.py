@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from journal.log import Place
@@ -95,6 +95,76 @@ async def _one(
     place = Place(topic, fields.pop("partition"))
     fields["as_of"] = position.format(place, fields.pop("next_offset"))
     return fields
+
+
+class SagaFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sagas; a field of None: any."""
+
+    state: str | None = None
+    definition: str | None = None
+    reason: str | None = None
+    account: str | None = None
+    """Its source or its target."""
+
+
+class SagaCount(msgspec.Struct, frozen=True, kw_only=True):
+    state: str
+    definition: str
+    reason: str
+    count: int
+
+
+async def list_sagas(
+    engine: AsyncEngine, which: SagaFilter, limit: int, after: tuple[datetime, str] | None = None
+) -> list[SagaRow]:
+    """The newest first; `after`: the start and id of the last one of the page before."""
+    table, at = tables.sagas, tables.positions
+    query = (
+        select(table, at.c.next_offset)
+        .select_from(
+            table.join(at, (at.c.topic == SAGA_JOURNAL) & (at.c.partition == table.c.partition))
+        )
+        .where(*_conditions(which))
+        .order_by(table.c.started_at.desc(), table.c.saga_id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(tuple_(table.c.started_at, table.c.saga_id) < tuple_(*after))
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    found: list[SagaRow] = []
+    for row in rows:
+        fields = dict(row)
+        place = Place(SAGA_JOURNAL, fields.pop("partition"))
+        fields["as_of"] = position.format(place, fields.pop("next_offset"))
+        found.append(SagaRow(**fields))
+    return found
+
+
+async def count_sagas(engine: AsyncEngine, which: SagaFilter) -> list[SagaCount]:
+    """How many by state, definition and reason. O(sagas that match)."""
+    table = tables.sagas
+    keys = (table.c.state, table.c.definition, table.c.reason)
+    query = select(*keys, func.count()).where(*_conditions(which)).group_by(*keys).order_by(*keys)
+    async with engine.connect() as connection:
+        return [
+            SagaCount(state=state, definition=definition, reason=reason, count=count)
+            for state, definition, reason, count in await connection.execute(query)
+        ]
+
+
+def _conditions(which: SagaFilter) -> list[ColumnElement[bool]]:
+    table = tables.sagas
+    conditions: list[ColumnElement[bool]] = []
+    if which.state is not None:
+        conditions.append(table.c.state == which.state)
+    if which.definition is not None:
+        conditions.append(table.c.definition == which.definition)
+    if which.reason is not None:
+        conditions.append(table.c.reason == which.reason)
+    if which.account is not None:
+        conditions.append((table.c.source == which.account) | (table.c.target == which.account))
+    return conditions
 
 
 UNFINISHED: Final = ("running", "compensating", "parked")

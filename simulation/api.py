@@ -18,7 +18,15 @@ from journal.requests import RequestInDoubt, Requests, TooManyRequests
 from journal.tail import Start, Tail
 from messages.account import AccountCommand
 from messages.routing import partition_of
-from messages.saga import SagaStarted, StartRefused, StartRepeated, StartSaga
+from messages.saga import (
+    RecoverSaga,
+    RecoveryAccepted,
+    RecoveryRefused,
+    SagaStarted,
+    StartRefused,
+    StartRepeated,
+    StartSaga,
+)
 from messages.wire import encode, type_name
 from orchestrator.service import EVENTS as SAGA_EVENTS
 from orchestrator.service import TOPICS as ORCHESTRATOR
@@ -95,6 +103,18 @@ class Api:
         place = self._place(ORCHESTRATOR.input, command.saga_id)
         return await self._ask(place, command.saga_id, command, command.request_id, answers)
 
+    async def recover_saga(self, command: RecoverSaga) -> Heard:
+        """Raises NoAnswer."""
+
+        def answers(event: Any) -> bool:
+            return (
+                isinstance(event, RecoveryAccepted | RecoveryRefused)
+                and event.request_id == command.request_id
+            )
+
+        place = self._place(ORCHESTRATOR.input, command.saga_id)
+        return await self._ask(place, command.saga_id, command, command.request_id, answers)
+
     async def ask_account(self, command: AccountCommand) -> Heard:
         """Raises NoAnswer."""
         content = fingerprint(command)
@@ -112,7 +132,7 @@ class Api:
         self,
         place: Place,
         key: str,
-        command: StartSaga | AccountCommand,
+        command: StartSaga | RecoverSaga | AccountCommand,
         request_id: str,
         answers: Callable[[Any], bool],
     ) -> Heard:

@@ -19,7 +19,7 @@ from messages.account import (
     Withdraw,
 )
 from messages.identity import fingerprint, request_effect_id, saga_id
-from messages.saga import StartSaga
+from messages.saga import RecoverSaga, StartSaga
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import Conditions
 from simulation.weather import simulated_ms
@@ -54,6 +54,7 @@ class Callers:
         self._apis = apis
         self._happened = happened
         self._number = 0
+        self._sagas: list[str] = []
         self.exchanges: list[Exchange] = []
         self.open: list[StartSaga | AccountCommand] = []
         """Requests that were given up without an answer."""
@@ -118,6 +119,10 @@ class Callers:
             await asyncio.sleep(rng.expovariate(1 / pause_s))
             request = act()
             answered = await self._ask(request)
+            if isinstance(request, StartSaga):
+                self._sagas.append(request.saga_id)
+            if rng.random() < 0.08 and self._sagas:
+                await self._recover(rng.choice(self._sagas))
             if rng.random() < 0.1:
                 await asyncio.sleep(rng.expovariate(1 / pause_s))
                 self._happened["repeated_on_purpose"] += 1
@@ -146,6 +151,25 @@ class Callers:
             return True
         self.open.append(request)
         return False
+
+    async def _recover(self, saga_id: str) -> None:
+        """An operator who does the first thing that comes to mind, at times two of them."""
+        rng = self._rng
+        for _ in range(rng.choice((1, 1, 2))):
+            self._number += 1
+            action = rng.choice(("retry", "retry", "compensate", "cancel"))
+            self._happened[f"operator_{action}"] += 1
+            command = RecoverSaga(
+                saga_id=saga_id,
+                request_id=f"o{self._number}",
+                action=action,
+                who="operator",
+                why="simulation",
+            )
+            try:
+                await rng.choice(self._apis).recover_saga(command)
+            except NoAnswer as error:
+                self._happened[error.why] += 1
 
     def _fresh(self, request: StartSaga) -> StartSaga:
         """The same request under a request id of this attempt's own."""

@@ -9,7 +9,7 @@ from simulation.history import Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
-    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored")
+    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored", "saga.RecoveryRefused")
 )
 _POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
 

@@ -20,7 +20,15 @@ from simulation.history import (
 )
 from simulation.incidents import FOREIGN
 
-_STARTS: Final = frozenset(("saga.SagaStarted", "saga.StartRepeated", "saga.StartRefused"))
+_DECIDED: Final = frozenset(
+    (
+        "saga.SagaStarted",
+        "saga.StartRepeated",
+        "saga.StartRefused",
+        "saga.RecoveryAccepted",
+        "saga.RecoveryRefused",
+    )
+)
 _ANSWERED: Final = frozenset(("saga.StepSucceeded", "saga.StepRefused", "saga.AnswerIgnored"))
 _OWN_WORDS: Final = "command_unresolved"
 
@@ -103,7 +111,7 @@ def _requests(histories: Histories) -> Iterator[str]:
                     asked[place.topic, text_header(record, "ce_id") or ""] += 1
     for journal in histories.sagas:
         for fact in journal.facts:
-            if fact.type in _STARTS:
+            if fact.type in _DECIDED:
                 decided[SAGA_INPUT, fact.fields["request_id"]] += 1
     for journal in histories.accounts:
         for fact in journal.facts:

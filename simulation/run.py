@@ -73,7 +73,10 @@ async def _live(rng: Random, conditions: Conditions, made: list[Bank]) -> list[s
     incidents.end()
     wrong = await bank.heal(callers)
     wrong += [f"broke: {one}" for one in bank.troubles()]
-    return wrong + await violations(bank, callers.exchanges)
+    wrong += await violations(bank, callers.exchanges)
+    for process in bank.all_processes:
+        process.crash()
+    return wrong
 
 
 def _digest(bank: Bank) -> str:

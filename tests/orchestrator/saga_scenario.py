@@ -11,6 +11,10 @@ from typing import Any
 from messages.saga import (
     AnswerIgnored,
     CompensationStarted,
+    RecoverSaga,
+    RecoveryAccepted,
+    RecoveryAction,
+    RecoveryRefused,
     SagaCompensated,
     SagaCompleted,
     SagaEvent,
@@ -69,6 +73,10 @@ def undo_declined(step: str, reason: str, attempt: int = 1) -> StepDeclined:
     return StepDeclined(saga_id=SAGA, step=step, direction="undo", attempt=attempt, reason=reason)
 
 
+def operator(action: RecoveryAction, who: str = "ann") -> RecoverSaga:
+    return RecoverSaga(saga_id=SAGA, request_id="o1", action=action, who=who, why="ticket 7")
+
+
 def passes(*, ms: int = 0, s: int = 0, minutes: int = 0) -> int:
     return ms + 1_000 * s + 60_000 * minutes
 
@@ -101,6 +109,10 @@ def line(event: SagaEvent) -> str:
             return f"parked: {event.reason} at {event.step}"
         case SagaResumed():
             return f"resumed: {event.state}"
+        case RecoveryAccepted():
+            return f"{event.action} accepted: {event.who}, {event.why}"
+        case RecoveryRefused():
+            return f"{event.action} refused: {event.reason}"
 
 
 def _what(event: Any) -> str:

@@ -1,0 +1,187 @@
+"""Sagas for operators: which there are and how they stand, and the ways back for those that are
+parked. What is asked here stands in the journal with who and why.
+"""
+
+import re
+from datetime import datetime
+from typing import Any, Final
+
+from litestar import Response, get, post
+from litestar.datastructures import State
+from litestar.params import FromPath
+
+from api.asking import AnyRequest, after_of, caller_of, strict_body
+from api.description import asked, documented, looked_up, searched
+from api.gateway import Gateway, Refused
+from api.problems import Fault, Problem, invalid
+from api.schemas import (
+    RecoveryBody,
+    RecoveryView,
+    SagaCounts,
+    SagaCountView,
+    SagaPage,
+    TransferView,
+)
+from api.views import caught_up, no_store, transfer_view
+from messages.identity import request_effect_id
+from messages.saga import RecoverSaga, RecoveryAction
+from read_model import position, queries
+from read_model.queries import SagaFilter
+
+MAX_PAGE: Final = 1_000
+_DEFAULT_PAGE: Final = 50
+_FILTERS: Final = ("state", "definition", "reason", "account")
+_id = re.compile(r"[\x21-\x7e]{1,64}")
+_text = re.compile(r"[\x20-\x7e]{1,100}")
+_ERRORS: Final = (400, 408, 409, 413, 415, 429, 500, 503)
+
+
+@get(
+    "/sagas",
+    operation_class=searched(*_FILTERS, "limit", "before"),
+    responses=documented({200: SagaPage}, 400, 500, 503),
+)
+async def list_sagas(request: AnyRequest, state: State) -> Response[SagaPage]:
+    """Sagas that match, the newest first; `limit` at most 1000 (50 if not said)."""
+    which, limit, before = _filter(request), _limit(request), _before(request)
+    rows = await queries.list_sagas(state.engine, which, limit, before)
+    last = rows[-1] if len(rows) == limit else None
+    page = SagaPage(
+        sagas=[transfer_view(row) for row in rows],
+        next=None if last is None else f"{last.started_at.isoformat()}~{last.saga_id}",
+    )
+    return Response(page, headers=no_store)
+
+
+@get(
+    "/sagas/counts",
+    operation_class=searched(*_FILTERS),
+    responses=documented({200: SagaCounts}, 400, 500, 503),
+)
+async def count_sagas(request: AnyRequest, state: State) -> Response[SagaCounts]:
+    """How many sagas match, by state, definition and reason."""
+    counts = await queries.count_sagas(state.engine, _filter(request))
+    views = [
+        SagaCountView(state=c.state, definition=c.definition, reason=c.reason, count=c.count)
+        for c in counts
+    ]
+    return Response(SagaCounts(views), headers=no_store)
+
+
+@get(
+    "/sagas/{saga_id:str}",
+    operation_class=looked_up(),
+    responses=documented({200: TransferView}, 400, 404, 500, 503),
+)
+async def get_saga(
+    request: AnyRequest, saga_id: FromPath[str], state: State
+) -> Response[TransferView]:
+    """A saga as the read model knows it; with `after` as it is at that position or later."""
+    after = after_of(request)
+    await caught_up(state.engine, after)
+    row = await queries.saga(state.engine, saga_id) if _id.fullmatch(saga_id) else None
+    if row is None:
+        raise Problem("transfer-unknown", "there is no such saga")
+    return Response(transfer_view(row), headers=no_store)
+
+
+@post(
+    "/sagas/{saga_id:str}/retry",
+    status_code=200,
+    operation_class=asked(RecoveryBody),
+    responses=documented({200: RecoveryView}, *_ERRORS),
+)
+async def retry_saga(
+    request: AnyRequest, saga_id: FromPath[str], state: State
+) -> Response[RecoveryView]:
+    """Ask once more for the step that the saga is parked for, under the same effect id."""
+    return await _recover(request, saga_id, state, "retry")
+
+
+@post(
+    "/sagas/{saga_id:str}/compensate",
+    status_code=200,
+    operation_class=asked(RecoveryBody),
+    responses=documented({200: RecoveryView}, *_ERRORS),
+)
+async def compensate_saga(
+    request: AnyRequest, saga_id: FromPath[str], state: State
+) -> Response[RecoveryView]:
+    """Take the saga back, or replay the compensations that have failed."""
+    return await _recover(request, saga_id, state, "compensate")
+
+
+@post(
+    "/sagas/{saga_id:str}/cancel",
+    status_code=200,
+    operation_class=asked(RecoveryBody),
+    responses=documented({200: RecoveryView}, *_ERRORS),
+)
+async def cancel_saga(
+    request: AnyRequest, saga_id: FromPath[str], state: State
+) -> Response[RecoveryView]:
+    """Take the saga back because nobody wants it any more; possible up to its pivot."""
+    return await _recover(request, saga_id, state, "cancel")
+
+
+async def _recover(
+    request: AnyRequest, saga_id: str, state: State, action: RecoveryAction
+) -> Response[RecoveryView]:
+    caller = caller_of(request)
+    body = await strict_body(request, RecoveryBody)
+    if not _id.fullmatch(saga_id):
+        raise Problem("recovery-refused", "there is no such saga", reason="saga_unknown")
+    gateway: Gateway = state.gateway
+    news = await gateway.recover(
+        RecoverSaga(
+            saga_id=saga_id,
+            request_id=request_effect_id(caller.tenant, f"{action} {caller.key}", saga_id),
+            action=action,
+            who=body.who,
+            why=body.why,
+        )
+    )
+    if isinstance(news, Refused):
+        raise Problem("recovery-refused", news.detail, reason=news.reason)
+    view = RecoveryView(
+        id=saga_id,
+        action=action,
+        state=news.state,
+        reason=news.reason,
+        as_of=position.format(news.place, news.next_offset),
+    )
+    return Response(view, headers=no_store)
+
+
+def _filter(request: AnyRequest) -> SagaFilter:
+    given: dict[str, Any] = {}
+    for name in _FILTERS:
+        value = request.query_params.get(name)
+        if value is None:
+            continue
+        if not _text.fullmatch(value):
+            raise invalid([Fault(name, "must be 1 to 100 printable ASCII characters")])
+        given[name] = value
+    return SagaFilter(**given)
+
+
+def _limit(request: AnyRequest) -> int:
+    text = request.query_params.get("limit", str(_DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_PAGE):
+        raise invalid([Fault("limit", f"must be 1 to {MAX_PAGE}")])
+    return int(text)
+
+
+def _before(request: AnyRequest) -> tuple[datetime, str] | None:
+    text = request.query_params.get("before")
+    if text is None:
+        return None
+    at, _, saga_id = text.partition("~")
+    try:
+        # A plus sign that was not escaped arrives as a space.
+        moment = datetime.fromisoformat(at.replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or not _id.fullmatch(saga_id):
+        raise invalid([Fault("before", "must be the `next` of the page before")])
+    return moment, saga_id

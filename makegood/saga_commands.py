@@ -1,0 +1,174 @@
+"""`makegood saga ...`: which sagas there are, and the ways back for those that are parked."""
+
+import sys
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import uvloop
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from makegood.api_option import ApiUrl, api_url
+from makegood.client import ApiError, Client
+
+app = App(name="saga", help="Look at sagas; retry, compensate or cancel them.")
+console = Console()
+
+_PAGE = 500
+
+State = Annotated[str | None, Parameter(help="running, compensating, completed, ... parked.")]
+Who = Annotated[str, Parameter(help="Who asks; kept in the journal.")]
+Why = Annotated[str, Parameter(help="Why, e.g. a ticket; kept in the journal.")]
+Yes = Annotated[bool, Parameter(help="Do it; without, only tell what would be done.")]
+
+
+@app.command(name="list")
+def list_(
+    *,
+    state: State = None,
+    definition: str | None = None,
+    reason: str | None = None,
+    account: str | None = None,
+    limit: int = 50,
+    api: ApiUrl = None,
+) -> None:
+    """Sagas that match, the newest first, and how many there are by state and reason."""
+    query = _query(state=state, definition=definition, reason=reason, account=account)
+
+    async def get() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        async with Client(api_url(api)) as client:
+            found = [saga async for saga in _all(client, query, limit)]
+            return found, await client.get(f"/sagas/counts?{query}")
+
+    sagas, counts = uvloop.run(get())
+    table = Table(box=None)
+    for name in ("id", "definition", "state", "reason", "step", "updated"):
+        table.add_column(name, overflow="fold")
+    for saga in sagas:
+        names = ("id", "definition", "state", "reason", "step", "updated_at")
+        table.add_row(*(str(saga[name]) for name in names))
+    console.print(table)
+    for count in counts["counts"]:
+        why = f" ({count['reason']})" if count["reason"] else ""
+        console.print(f"{count['count']:,} {count['definition']} {count['state']}{why}")
+
+
+@app.command
+def show(saga: str, /, *, api: ApiUrl = None) -> None:
+    """A saga as the read model knows it."""
+
+    async def get() -> dict[str, Any]:
+        async with Client(api_url(api)) as client:
+            return await client.get(f"/sagas/{saga}")
+
+    console.print_json(data=uvloop.run(get()))
+
+
+@app.command
+def retry(
+    *sagas: str,
+    who: Who,
+    why: Why,
+    reason: str | None = None,
+    definition: str | None = None,
+    yes: Yes = False,
+    api: ApiUrl = None,
+) -> None:
+    """Ask once more for the step that a saga is parked for, under the same effect id: what was
+    applied is not applied again. Without ids: all parked ones that match.
+
+    Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
+    """
+    query = _query(state="parked", reason=reason, definition=definition)
+    _recover("retry", sagas, query, who, why, yes, api)
+
+
+@app.command
+def compensate(
+    *sagas: str,
+    who: Who,
+    why: Why,
+    reason: str | None = None,
+    definition: str | None = None,
+    yes: Yes = False,
+    api: ApiUrl = None,
+) -> None:
+    """Take sagas back, or replay the compensations that have failed. Refused once the pivot is
+    applied, or may be. Without ids: all parked ones that match.
+
+    Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
+    """
+    query = _query(state="parked", reason=reason, definition=definition)
+    _recover("compensate", sagas, query, who, why, yes, api)
+
+
+@app.command
+def cancel(
+    *sagas: str,
+    who: Who,
+    why: Why,
+    yes: Yes = False,
+    api: ApiUrl = None,
+) -> None:
+    """Take sagas back that nobody wants any more; possible up to their pivot.
+
+    Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
+    """
+    if not sagas:
+        console.print("name the sagas to cancel")
+        sys.exit(2)
+    _recover("cancel", sagas, "", who, why, yes, api)
+
+
+def _recover(
+    action: str,
+    sagas: tuple[str, ...],
+    query: str,
+    who: str,
+    why: str,
+    yes: bool,
+    api: str | None,
+) -> None:
+    async def run() -> int:
+        refused = done = 0
+        async with Client(api_url(api)) as client:
+            ids = list(sagas) or [s["id"] async for s in _all(client, query, sys.maxsize)]
+            for saga_id in ids:
+                if not yes:
+                    console.print(f"{saga_id}: would {action}")
+                    continue
+                try:
+                    body = {"who": who, "why": why}
+                    key = uuid.uuid4().hex
+                    answer = await client.order(f"/sagas/{saga_id}/{action}", key, body)
+                    done += 1
+                    console.print(f"{saga_id}: {answer['state']}")
+                except ApiError as error:
+                    refused += 1
+                    console.print(f"{saga_id}: refused, {error.reason or error.kind}")
+        told = f"{done} {action} accepted, {refused} refused" if yes else "nothing done; add --yes"
+        console.print(f"{len(ids)} sagas: {told}")
+        return bool(refused)
+
+    sys.exit(uvloop.run(run()))
+
+
+async def _all(client: Client, query: str, limit: int) -> AsyncGenerator[dict[str, Any]]:
+    """The sagas that match, page by page."""
+    left, before = limit, ""
+    while left > 0:
+        size = min(left, _PAGE)
+        page = await client.get(f"/sagas?{query}&limit={size}{before}")
+        for saga in page["sagas"]:
+            yield saga
+        left -= size
+        if page["next"] is None:
+            return
+        before = "&" + urlencode({"before": page["next"]})
+
+
+def _query(**filters: str | None) -> str:
+    return urlencode({name: value for name, value in filters.items() if value is not None})

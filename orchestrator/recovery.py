@@ -1,0 +1,98 @@
+"""What an operator can do about a saga: try the step again that it is parked for, take it back, or
+cancel it. Pure.
+
+None of it guesses: a retry keeps the effect id, so what was applied is not applied again; a saga is
+turned back only while nothing irreversible may have happened. Whatever is asked twice, or by two
+people at once, is refused the second time or does nothing new.
+"""
+
+from typing import Final
+
+from messages.saga import (
+    FINISHED,
+    CompensationStarted,
+    RecoverSaga,
+    RecoveryAccepted,
+    RecoveryRefused,
+    SagaEvent,
+    SagaResumed,
+)
+from orchestrator.course import PIVOT_PASSED, Draft, advance, request
+from orchestrator.progress import Finished, Saga, nothing_irreversible
+
+_REASON: Final = {"compensate": "compensated_by_operator", "cancel": "cancelled"}
+
+
+def recover(saga: Saga | Finished | None, message: RecoverSaga, now_ms: int) -> list[SagaEvent]:
+    """The events that follow from an operator's request: at least one."""
+    if saga is None:
+        return [_refused(message, now_ms, "saga_unknown", "no saga of this id is remembered")]
+    if isinstance(saga, Finished) or saga.state in FINISHED:
+        return [_refused(message, now_ms, "saga_finished", f"it is {saga.state}")]
+    if message.action == "retry":
+        return _retry(saga, message, now_ms)
+    if saga.heading_back:
+        if saga.state == "parked":
+            return _retry(saga, message, now_ms)
+        return [_refused(message, now_ms, "already_compensating", "it is on its way back")]
+    if not nothing_irreversible(saga):
+        detail = "a step that can't be taken back is applied, or may be; retry it instead"
+        return [_refused(message, now_ms, "pivot_passed", detail)]
+    draft = Draft(saga, now_ms, [_accepted(message, now_ms)])
+    if saga.state == "parked":
+        draft.add(_resumed(saga, message, now_ms))
+    draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason=_REASON[message.action]))
+    advance(draft)
+    return draft.events
+
+
+def _retry(saga: Saga, message: RecoverSaga, now_ms: int) -> list[SagaEvent]:
+    """One more attempt at every step that has failed for good."""
+    if saga.state != "parked":
+        return [_refused(message, now_ms, "saga_not_parked", f"it is {saga.state}")]
+    if saga.parked_reason == PIVOT_PASSED:
+        detail = "its pivot was applied while it went back: settle it by a new transfer"
+        return [_refused(message, now_ms, "pivot_passed", detail)]
+    draft = Draft(saga, now_ms, [_accepted(message, now_ms)])
+    draft.add(_resumed(saga, message, now_ms))
+    for node in draft.graph.nodes:
+        step = draft.saga.steps[node.index]
+        failed = step.state in ("refused", "timed_out") and not step.retry_at_ms
+        if step.state == "undo_failed" or (failed and node.step.name == saga.parked_step):
+            request(draft, node, step.direction, step.attempt + 1)
+    advance(draft)
+    return draft.events
+
+
+def _resumed(saga: Saga, message: RecoverSaga, now_ms: int) -> SagaResumed:
+    return SagaResumed(
+        saga_id=saga.id,
+        at_ms=now_ms,
+        state=saga.parked_from or "running",
+        reason=message.action,
+        step=saga.parked_step,
+    )
+
+
+def _accepted(message: RecoverSaga, now_ms: int) -> RecoveryAccepted:
+    return RecoveryAccepted(
+        saga_id=message.saga_id,
+        at_ms=now_ms,
+        request_id=message.request_id,
+        action=message.action,
+        who=message.who,
+        why=message.why,
+    )
+
+
+def _refused(message: RecoverSaga, now_ms: int, reason: str, detail: str) -> RecoveryRefused:
+    return RecoveryRefused(
+        saga_id=message.saga_id,
+        at_ms=now_ms,
+        request_id=message.request_id,
+        action=message.action,
+        who=message.who,
+        why=message.why,
+        reason=reason,
+        detail=detail,
+    )
