@@ -1,0 +1,5 @@
+"""Accounts: what they are, what they decide, and the memory that keeps an effect from happening twice.
+
+`account.py` is one account, `ledger.py` a partition of them with its effect memory (`effects.py`),
+`machine.py` brings both to the journal's kernel.
+"""

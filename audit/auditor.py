@@ -14,7 +14,8 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.accounts import Accounts
-from audit.cases import Case, Cases, Closed
+from audit.case import Case, Closed
+from audit.cases import Cases
 from audit.journals import ACCOUNT_INPUT, ACCOUNTS, JOURNAL_OF, SAGA_INPUT, SAGAS, Journal
 from audit.report import (
     MAX_LISTED,

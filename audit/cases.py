@@ -6,10 +6,9 @@ compared when the second one comes. A saga that is finished and right shrinks to
 """
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
-
+from audit.case import Case, Closed, Outcome, PlanStep
 from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
@@ -34,60 +33,6 @@ from messages.saga import (
 
 _AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused, RecoveryRefused)
 _WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused)
-
-
-class PlanStep(NamedTuple):
-    """What the audit has to know of a step."""
-
-    name: str
-    reversible: bool
-
-
-class Outcome(NamedTuple):
-    """How a saga stands; `applied` are the effects that happened. Shared by all that are equal."""
-
-    partition: int
-    definition: str
-    version: int
-    state: str
-    reason: str
-    step: str
-    applied: frozenset[str] = frozenset()
-
-
-class Closed(msgspec.Struct, frozen=True, gc=False):
-    """A finished saga with nothing left to check."""
-
-    outcome: Outcome
-    finished_ms: int
-
-
-class Case(msgspec.Struct):
-    """A saga that is still looked at. `effects`: step/direction -> effect; `holds`: those that
-    are neither captured nor released; `started_at` -1: its journal has not told of it yet."""
-
-    saga_id: str
-    partition: int = -1
-    started_at: int = -1
-    definition: str = ""
-    version: int = 0
-    steps: tuple[PlanStep, ...] = ()
-    state: str = ""
-    reason: str = ""
-    step: str = ""
-    finished_at: int = -1
-    finished_ms: int = 0
-    effects: dict[str, Effect] = {}
-    transit: dict[str, int] = {}
-    holds: set[str] = set()
-    lost: bool = False
-    """Its beginning is missing: told once."""
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome(
-            self.partition, self.definition, self.version, self.state, self.reason, self.step
-        )
 
 
 class Cases:

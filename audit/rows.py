@@ -13,7 +13,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.accounts import Accounts, Book
-from audit.cases import Case, Cases, Closed
+from audit.case import Case, Closed
+from audit.cases import Cases
 from audit.journals import ACCOUNTS, SAGAS
 from audit.report import Findings
 from journal.log import Place

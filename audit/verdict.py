@@ -5,13 +5,11 @@ left when everything is read.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from audit.case import Case
 from audit.effects import Effect
 from journal.log import Place
-
-if TYPE_CHECKING:
-    from audit.cases import Case
 
 _ACCOUNTS: Final = "account.journal"
 _SAGAS: Final = "orchestrator.journal"
@@ -28,7 +26,7 @@ class Problem(NamedTuple):
     found: str
 
 
-def problems(case: "Case") -> list[Problem]:
+def problems(case: Case) -> list[Problem]:
     """What is wrong with the case as far as it is read; an unfinished saga may be anywhere on its
     way, a finished one must have ended as its state says."""
     found = [*_told(case)]
@@ -41,7 +39,7 @@ def problems(case: "Case") -> list[Problem]:
     return found
 
 
-def _told(case: "Case") -> Iterator[Problem]:
+def _told(case: Case) -> Iterator[Problem]:
     """No answer tells a lie, and nobody acts unasked."""
     for key, effect in case.effects.items():
         if effect.succeeded_at >= 0 and effect.applied is None and not effect.void:
@@ -53,7 +51,7 @@ def _told(case: "Case") -> Iterator[Problem]:
             yield Problem("effect_asked", place, effect.applied_at, f"{key} to be asked for", found)
 
 
-def _completed(case: "Case") -> Iterator[Problem]:
+def _completed(case: Case) -> Iterator[Problem]:
     for step in case.steps:
         if not _applied(case, f"{step.name}/do"):
             expected = f"step {step.name} applied, for the saga is completed"
@@ -63,7 +61,7 @@ def _completed(case: "Case") -> Iterator[Problem]:
             yield _at_saga(case, "step_done", case.finished_at, expected, "taken back")
 
 
-def _compensated(case: "Case") -> Iterator[Problem]:
+def _compensated(case: Case) -> Iterator[Problem]:
     for step in case.steps:
         done, undone = _applied(case, f"{step.name}/do"), _applied(case, f"{step.name}/undo")
         if done and not undone:
@@ -75,7 +73,7 @@ def _compensated(case: "Case") -> Iterator[Problem]:
             yield _at_saga(case, "step_undone", case.finished_at, expected, "only taken back")
 
 
-def _money(case: "Case") -> Iterator[Problem]:
+def _money(case: Case) -> Iterator[Problem]:
     for currency, left in case.transit.items():
         if left:
             expected = f"transit 0 {currency}, for the saga is {case.state}"
@@ -85,10 +83,10 @@ def _money(case: "Case") -> Iterator[Problem]:
         yield _at_saga(case, "holds_ended", case.finished_at, expected, f"{len(case.holds)}")
 
 
-def _applied(case: "Case", key: str) -> bool:
+def _applied(case: Case, key: str) -> bool:
     effect: Effect | None = case.effects.get(key)
     return effect is not None and effect.applied is not None
 
 
-def _at_saga(case: "Case", check: str, offset: int, expected: str, found: str) -> Problem:
+def _at_saga(case: Case, check: str, offset: int, expected: str, found: str) -> Problem:
     return Problem(check, Place(_SAGAS, case.partition), offset, expected, found)
