@@ -86,7 +86,7 @@ def _faults(happened: list[Happened], seconds: int) -> str:
     lanes = sorted({fault.kind for fault in happened})
     drawn: list[str] = []
     for lane, kind in enumerate(lanes):
-        y = lane * 18 + _TOP
+        y = lane * 24 + _TOP
         colour = next((c for name, c in _COLOURS.items() if name in kind), "#555")
         drawn.append(f'<text x="0" y="{y - 3}">{kind}</text>')
         for fault in happened:
@@ -96,7 +96,7 @@ def _faults(happened: list[Happened], seconds: int) -> str:
                     f'<rect x="{x}" y="{y}" width="{max(end - x, 1.5):.1f}" height="6" '
                     f'fill="{colour}"><title>{fault.whom}</title></rect>'
                 )
-    return f'<svg width="{_WIDTH}" height="{len(lanes) * 18 + _TOP}">{"".join(drawn)}</svg>'
+    return f'<svg width="{_WIDTH}" height="{len(lanes) * 24 + _TOP}">{"".join(drawn)}</svg>'
 
 
 def _bars(title: str, values: dict[int, float], seconds: int, colour: str) -> str:

@@ -60,12 +60,13 @@ def mark(value: bytes | None, headers: Headers) -> int:
 
 _manifests: Final = msgspec.json.Decoder(Manifest)
 _progress: Final = msgspec.json.Decoder(ProgressState)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _decode_manifest(value: bytes) -> Manifest:
     try:
         return _manifests.decode(value)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise Undecodable(str(error)) from error
 
 
@@ -160,7 +161,8 @@ def _newest(
 ) -> Snapshot | None:
     for manifest in sorted(manifests, key=lambda m: m.journal_next, reverse=True):
         found = chunks.get(f"{manifest.epoch}.{manifest.number}", {})
-        parts = [found[i] for i in range(manifest.chunks) if i in found]
+        # Not `range(chunks)`: that number is whatever the record says.
+        parts = [found[i] for i in sorted(found) if i < manifest.chunks]
         checksum = 0
         for part in parts:
             checksum = zlib.crc32(part, checksum)
@@ -168,7 +170,7 @@ def _newest(
             head, rest = parts[: manifest.progress_chunks], parts[manifest.progress_chunks :]
             try:
                 return Snapshot(manifest, _progress.decode(b"".join(head)), rest)
-            except msgspec.MsgspecError as error:
+            except _UNREADABLE as error:
                 log_event.warning("snapshot_unreadable", place=str(place), reason=str(error))
                 continue
         log_event.warning(

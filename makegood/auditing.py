@@ -12,26 +12,10 @@ from audit.auditor import audit
 from audit.rendering import rendered
 from audit.report import exit_status
 from journal.kafka_log import KafkaLog
-from makegood.running import running_bank
-from makegood.settings import Settings, load_settings
+from makegood.settings_here import settings_here
 from read_model import database as read_model
 
 _DAY_MS = 24 * 3600 * 1000
-
-
-def settings_here(data_dir: Path | None) -> Settings:
-    """The settings, pointed at the bank that runs on this machine where nothing else is said."""
-    settings = load_settings()
-    found = running_bank(data_dir)
-    if found is None or "kafka_bootstrap" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(
-        update={
-            "kafka_bootstrap": found.kafka_bootstrap,
-            "topic_prefix": found.topic_prefix,
-            "database_url": found.database_url,
-        }
-    )
 
 
 async def run_audit(
