@@ -36,6 +36,7 @@ from devstack.stack import Stack
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import Place
 from makegood.bank import Bank, Corner, own_database
+from makegood.roles import collect_rarely
 from read_model import database, queries
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -233,4 +234,6 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     # A topic just made has no leader for a moment; what does not mend ends in an error of its own.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # As the API's process does, whose place the clients take.
+    collect_rarely()
     uvloop.run(main(asked.rounds, asked.transfers, asked.dbos_transfers, asked.alone))

@@ -39,7 +39,7 @@ async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
         host = Host(log, service, owner, SystemClock())
-        _collect_rarely()
+        collect_rarely()
         log_event.info("role_started", role=name, owner=owner, partitions=service.partitions)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -59,7 +59,7 @@ async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
         await log.close()
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """What is alive now stays alive, and what comes is mostly freed by its counters. At Python's
     own thresholds the collector walks all of it again and again: an eighth of the CPU time."""
     gc.freeze()
@@ -78,7 +78,7 @@ async def run_projector(settings: Settings) -> None:
         await migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
-        _collect_rarely()
+        collect_rarely()
         log_event.info("role_started", role="projector")
         await project(log, settings.database_url)
     finally:
@@ -96,7 +96,7 @@ async def run_api(settings: Settings) -> None:
         for service in (accounts(settings), sagas(settings)):
             await check_partitions(log, service)
         await migrations.upgrade(settings.database_url, wait_s=settings.start_timeout_s)
-        _collect_rarely()
+        collect_rarely()
         await serve(
             log,
             settings.database_url,
