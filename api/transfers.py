@@ -28,6 +28,7 @@ _REFUSALS: Final = {
     "definition_unknown": "definition-unknown",
     "params_invalid": "invalid-request",
     "request_expired": "clocks-apart",
+    "clock_ahead": "clocks-apart",
 }
 
 

@@ -221,7 +221,7 @@ async def _restored(
                 machine.restore(chunk)
                 # A large state must not hold the loop that serves other partitions.
                 await asyncio.sleep(0)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log_event.warning(
                 "snapshot_of_another_format", place=str(place), cause=str(error)[:200]
             )

@@ -59,6 +59,9 @@ MEMORY_HORIZON_MS: Final = 8 * 24 * 3_600 * 1_000
 """How long a finished saga is remembered: 8 days, a day longer than accounts remember effects, so
 that a saga that begins anew under its name finds none of the old effects."""
 
+MAX_SKEW_MS: Final = 5 * 60 * 1_000
+"""How far a caller's clock may be ahead of ours."""
+
 
 def decide(
     saga: Saga | Finished | None,
@@ -115,9 +118,12 @@ def _start(
                 else saga.parked_reason or saga.reason,
             )
         ]
-    if message.issued_at_ms + memory_horizon_ms <= now_ms:
+    if message.issued_at_ms > now_ms + MAX_SKEW_MS:
+        return refused("clock_ahead", "issued in the future: a sender's clock is wrong")
+    if message.issued_at_ms + memory_horizon_ms - MAX_SKEW_MS <= now_ms:
         # What it started may have finished and been forgotten: starting it again could pay twice.
-        return refused("request_expired", f"older than {memory_horizon_ms} ms")
+        # The saga ended after issued_at_ms - MAX_SKEW_MS, and is remembered from its end on.
+        return refused("request_expired", "asked for too long ago to tell whether it was done")
     definition = definitions.latest(message.definition)
     if definition is None:
         return refused("definition_unknown", f"no definition {message.definition[:64]!r}")

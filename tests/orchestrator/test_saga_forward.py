@@ -12,7 +12,7 @@ from messages.saga import (
     StepTimedOut,
 )
 from messages.wire import Codec
-from orchestrator.saga import MEMORY_HORIZON_MS, decide
+from orchestrator.saga import MAX_SKEW_MS, MEMORY_HORIZON_MS, decide
 from saga_definitions.dsl import command, result_of
 from saga_definitions.registry import shipped
 from tests.orchestrator.graphs import graph, node
@@ -271,11 +271,19 @@ def test_bad_params_are_refused_with_every_place_and_reason() -> None:
 
 
 def test_a_request_older_than_what_is_remembered_is_refused() -> None:
-    now_ms = START_MS + MEMORY_HORIZON_MS
+    now_ms = START_MS + MEMORY_HORIZON_MS - MAX_SKEW_MS
     (event,) = decide(None, start(), now_ms, shipped())
     assert isinstance(event, StartRefused)
     assert event.reason == "request_expired"
     assert isinstance(decide(None, start(), now_ms - 1, shipped())[0], SagaStarted)
+
+
+def test_a_request_from_the_future_is_refused() -> None:
+    # Else a copy of it would still look fresh when the saga and its effects are forgotten.
+    (event,) = decide(None, start(), START_MS - MAX_SKEW_MS - 1, shipped())
+    assert isinstance(event, StartRefused)
+    assert event.reason == "clock_ahead"
+    assert isinstance(decide(None, start(), START_MS - MAX_SKEW_MS, shipped())[0], SagaStarted)
 
 
 def test_an_unanswered_pivot_is_asked_for_until_its_attempts_are_used_up_then_parked() -> None:

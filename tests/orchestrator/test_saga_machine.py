@@ -9,6 +9,7 @@ from journal.machine import Machine
 from messages.saga import (
     SagaEvent,
     SagaInput,
+    SagaStarted,
     StartRefused,
     StartSaga,
     StepApplied,
@@ -19,6 +20,7 @@ from messages.wire import Codec, encode
 from orchestrator.graph import graph_of
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import EventOutOfPlace, Finished, Saga
+from orchestrator.saga import MAX_SKEW_MS
 from orchestrator.sagas import CHUNK_BYTES
 from orchestrator.timers import SLACK
 from saga_definitions.registry import Registry
@@ -293,3 +295,16 @@ def test_an_event_of_a_saga_that_was_never_started_is_an_error() -> None:
 def test_a_graph_knows_near_and_far_dependants() -> None:
     nodes = graph_of(graph(node("a"), node("b", "a"), node("c", "b"), node("d")).plan).nodes
     assert [n.dependants for n in nodes] == [(1, 2), (2,), (), ()]
+
+
+def test_no_copy_of_a_start_begins_a_saga_again_once_it_is_forgotten() -> None:
+    """Whenever the copy comes, and however far the first one's clock was ahead, as allowed."""
+    for ahead_ms in (0, MAX_SKEW_MS - 1, MAX_SKEW_MS):
+        machine = SagaMachine(memory_horizon_ms=DAY_MS)
+        first = start("s1", ahead_ms)
+        work(machine, first)
+        for step in ("debit", "credit"):
+            work(machine, StepApplied(saga_id="s1", step=step, direction="do", attempt=1), 1)
+        for now_ms in range(DAY_MS - 2 * MAX_SKEW_MS, DAY_MS + 2 * MAX_SKEW_MS, 60_000):
+            work(machine, start(f"tick-{now_ms}", now_ms), now_ms)
+            assert not isinstance(machine.decide(first, now_ms)[0], SagaStarted), now_ms
