@@ -12,16 +12,28 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 
 from journal import snapshots
-from journal.log import Entry, Headers, Log, LogError, Place, Reader, Record, Writer
+from journal.log import (
+    AppendInDoubt,
+    Entry,
+    Headers,
+    Log,
+    LogError,
+    Place,
+    Reader,
+    Record,
+    Writer,
+)
 from journal.machine import Machine
 from journal.metrics import PartitionMetrics
 from journal.outbox import Outbox
 from journal.progress import Progress, ProgressState, Verdict
 from journal.records import (
+    EPOCH,
     SEQUENCE,
     SOURCE,
     EventEntries,
     RecordRejected,
+    header,
     is_opened,
     link_entry,
 )
@@ -125,6 +137,7 @@ class Epoch(Generic[M, E]):
     def take(self, record: Record, topic: str, now_ms: int) -> None:
         """Handle one input record: count it once, decide, fold, note what has to be sent."""
         progress = self.progress
+        self._entries.at_ms = now_ms
         progress.input_next = record.offset + 1
         source = sequence = None
         headers = record.headers
@@ -176,6 +189,7 @@ class Epoch(Generic[M, E]):
 
     def fire(self, now_ms: int) -> int:
         """Decide for one aggregate whose timer is due; how many events that gave."""
+        self._entries.at_ms = now_ms
         events = self.machine.fire(now_ms)
         for event in events:
             self._fold(event)
@@ -225,6 +239,7 @@ class Epoch(Generic[M, E]):
         """
         if not self._batch and not self.progress.changed:
             return
+        self._entries.at_ms = now_ms
         self._add(self.progress.close_batch(now_ms), "")
         batch = self._batch
         self._batch, self._batch_bytes = [], 0
@@ -254,6 +269,9 @@ class Epoch(Generic[M, E]):
                         break
                     if is_opened(record.headers):
                         raise Deposed(self._place, self.offset, record.offset)
+                    if header(record.headers, EPOCH) == b"%d" % self.offset:
+                        # Every other reader counts it: nothing of ours may be there unseen.
+                        raise AppendInDoubt(self._place, "a record of our own came between")
                     self._metrics.void.inc()
         finally:
             await reader.close()

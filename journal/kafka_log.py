@@ -216,7 +216,10 @@ class KafkaWriter:
             batch = producer.create_batch()
             for entry in entries:
                 added = batch.append(
-                    key=entry.key, value=entry.value, timestamp=None, headers=[*entry.headers]
+                    key=entry.key,
+                    value=entry.value,
+                    timestamp=entry.timestamp_ms,
+                    headers=[*entry.headers],
                 )
                 # The client takes a first record of any size; the broker would refuse it.
                 if added is None or batch.size() > self.max_batch_bytes:

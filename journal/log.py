@@ -20,11 +20,12 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Entry(NamedTuple):
-    """A record to append."""
+    """A record to append. `timestamp_ms`: what the log is told about its time; None: now."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp_ms: int | None = None
 
 
 class Record(Protocol):

@@ -32,7 +32,8 @@ E = TypeVar("E")
 log_event = structlog.get_logger("journal.opening")
 
 _READ_RECORDS = 5000
-_ASKED_TIMES = 6
+_ASKED_TIMES = 40
+"""Over a minute: a new leader may not know the end before a second replica is back."""
 
 
 class JournalCorrupt(Exception):

@@ -93,6 +93,9 @@ class EventEntries:
         self._epoch_header = (EPOCH, self._epoch.encode())
         self._source_header = (SOURCE, source.encode())
         self._types: dict[type[Any], tuple[str, bytes]] = {}
+        self.at_ms: int | None = None
+        """The time of what is decided: the broker's limit on times ahead must see this one, not
+        the wall clock of the client."""
 
     def entry(self, event: Any, key: str, offset: int) -> Entry:
         kind = cast("type[Any]", type(event))
@@ -110,6 +113,7 @@ class EventEntries:
                 self._source_header,
                 _SPEC,
             ),
+            self.at_ms,
         )
 
 

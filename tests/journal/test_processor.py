@@ -267,3 +267,21 @@ async def test_a_lost_input_position_halts_the_partition():
     async with owner(log, toy(), "second") as task:
         assert await ended(task) is Ending.HALTED
     assert total(log) == 1
+
+
+async def test_the_log_is_told_the_time_that_was_decided_with():
+    # The broker's limit on times ahead would else look at the client's own clock.
+    log = await toy_log()
+    seen: list[int | None] = []
+    land = log.land
+
+    def noting(place: Place, entries: Any) -> int:
+        if place == JOURNAL:
+            seen.extend(entry.timestamp_ms for entry in entries)
+        return land(place, entries)
+
+    log.land = noting  # type: ignore[method-assign]
+    async with owner(log, toy(), clock=SetClock(123_456)):
+        land(INPUT, [request(Add(key="k"))])
+        await until(lambda: total(log) == 1)
+    assert seen == [None, 123_456, 123_456]
