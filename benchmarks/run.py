@@ -28,16 +28,15 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from audit.auditor import audit
 from benchmarks import limit
 from benchmarks.limit import RecordShape
 from benchmarks.load import account_names, gateway, open_accounts, over_http, through_kafka
 from devstack.stack import Stack
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import Place
+from makegood.auditing import audit_at_rest
 from makegood.bank import Bank, Corner, own_database
 from makegood.roles import collect_rarely
-from read_model import database, queries
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 PARTITIONS = 2
@@ -194,17 +193,7 @@ async def _shape(corner: Corner, since: dict[Place, int], transfers: int) -> lis
 
 async def _proved(corner: Corner) -> None:
     """Raises Wrong unless the audit finds nothing, the read model included."""
-    log = KafkaLog(KafkaAddress(bootstrap=corner.bootstrap, prefix=corner.prefix))
-    await log.connect(30)
-    engine = database.engine(corner.database_url)
-    try:
-        for place in await queries.positions(engine):
-            _, end = await log.bounds(place)
-            await queries.wait_for(engine, place, end, 60)
-        report = await audit(log, engine)
-    finally:
-        await engine.dispose()
-        await log.close()
+    report = await audit_at_rest(corner, wait_s=60)
     if not report.ok or report.counts.in_flight:
         raise Wrong(f"the audit found {report.violation_count} violations")
     console.print(f"audited: {report.counts.records:,} records, {report.counts.sagas}")

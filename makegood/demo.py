@@ -13,17 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from audit.auditor import audit
 from audit.rendering import rendered
 from audit.report import Report
-from journal.kafka_log import KafkaAddress, KafkaLog
+from makegood.auditing import audit_at_rest
 from makegood.bank import Bank
 from makegood.client import Client
 from makegood.demo_files import TRANSFERS, DemoAccount, demo_accounts, expected
 from makegood.embedded import DATABASE_VARIABLE, KAFKA_VARIABLE, embedded_bank
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
-from read_model import database, queries
 
 CRASH_AFTER: Final = 0.4
 """Share of the transfers after which the orchestrator is killed."""
@@ -87,7 +85,7 @@ async def run_demo(console: Console, data_dir: Path) -> bool:
             first, took_s = await _send(console, client, "transfers", crash)
             await crash.done()
             again, again_s = await _send(console, client, "the same file again", None)
-        report = await _audited(bank)
+        report = await audit_at_rest(bank.corner)
     console.print(rendered(report))
     _show(console, first, took_s, crash, again, again_s)
     good = _as_expected(console, first, again, report) and crash.killed
@@ -159,22 +157,6 @@ async def _send(
         orders = read_orders(TRANSFERS)
         summary = await submit(client, orders, concurrency=_CONCURRENCY, on_result=on_result)
         return summary, time.monotonic() - began
-
-
-async def _audited(bank: Bank) -> Report:
-    """The audit of the bank at rest, once the read model has come to the journals' ends."""
-    corner = bank.corner
-    log = KafkaLog(KafkaAddress(bootstrap=corner.bootstrap, prefix=corner.prefix))
-    await log.connect(30)
-    engine = database.engine(corner.database_url, application_name="makegood-audit")
-    try:
-        for place in await queries.positions(engine):
-            _, end = await log.bounds(place)
-            await queries.wait_for(engine, place, end, 30)
-        return await audit(log, engine)
-    finally:
-        await engine.dispose()
-        await log.close()
 
 
 def _show(

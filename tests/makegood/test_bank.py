@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from audit.auditor import audit
 from audit.report import Report
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import Entry, Place
+from makegood.auditing import audit_at_rest
 from makegood.bank import Bank, Corner, own_database
 from makegood.client import Client
-from read_model import database, queries
+from read_model import database
 from tests.conftest import Addresses
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
@@ -46,17 +46,7 @@ async def bank(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 async def audited(bank: Bank) -> Report:
-    log = KafkaLog(KafkaAddress(bootstrap=bank.corner.bootstrap, prefix=bank.corner.prefix))
-    await log.connect(30)
-    engine = database.engine(bank.corner.database_url)
-    try:
-        for place in await queries.positions(engine):
-            _, end = await log.bounds(place)
-            assert await queries.wait_for(engine, place, end, 30), f"{place} is not projected"
-        return await audit(log, engine)
-    finally:
-        await engine.dispose()
-        await log.close()
+    return await audit_at_rest(bank.corner)
 
 
 async def pay(client: Client, count: int, seed: int) -> dict[str, str]:
