@@ -1,7 +1,7 @@
 """One run of the simulated bank, decided by its seed: `simulate(seed)`.
 
-From the command line: `python -m simulation --seeds 1000 --first 1` hunts, and
-`python -m simulation --seed 42` tells the whole story of one run.
+From the command line: `makegood simulate --runs 1000 --first 1` hunts, and
+`makegood simulate --seed 42 --trace` tells the whole story of one run.
 """
 
 import asyncio
