@@ -24,6 +24,8 @@ _Content = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]], tuple[Any
 
 def _content_of(kind: type[msgspec.Struct]) -> _Content:
     content = [field for field in msgspec.structs.fields(kind) if field.name not in _NOT_CONTENT]
+    # The account first, as it stood when the numbers that are remembered were made.
+    content.sort(key=lambda field: field.name != "account_id")
     names = tuple(field.name for field in content)
     defaults: tuple[Any, ...] = tuple(field.default for field in content)
     return names, attrgetter(*names), defaults

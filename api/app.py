@@ -15,12 +15,18 @@ from api.health import Check
 from api.problems import Problem, on_bug, on_http_exception, on_problem
 from api.troubles import TROUBLES
 from journal.clock import Clock
+from saga_definitions.registry import Registry, shipped
 
 
 def create_app(
-    gateway: Gateway, engine: AsyncEngine, clock: Clock, checks: Mapping[str, Check] | None = None
+    gateway: Gateway,
+    engine: AsyncEngine,
+    clock: Clock,
+    checks: Mapping[str, Check] | None = None,
+    definitions: Registry | None = None,
 ) -> Litestar:
-    """`checks`: what `/health/ready` asks, by the name of the part."""
+    """`checks`: what `/health/ready` asks, by the name of the part. `definitions`: what may be
+    started; those that ship unless others are given."""
     return Litestar(
         route_handlers=[
             transfers.start_transfer,
@@ -47,7 +53,13 @@ def create_app(
             openapi_json,
         ],
         state=State(
-            {"gateway": gateway, "engine": engine, "clock": clock, "checks": dict(checks or {})}
+            {
+                "gateway": gateway,
+                "engine": engine,
+                "clock": clock,
+                "checks": dict(checks or {}),
+                "definitions": definitions or shipped(),
+            }
         ),
         exception_handlers={
             Problem: on_problem,

@@ -130,6 +130,11 @@ class Cases:
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
         effect.succeeded_at = offset
+        if effect.outside and effect.applied is None:
+            if event.direction == "undo" and _effect(case, f"{event.step}/do").applied is None:
+                effect.void = True
+            else:
+                effect.applied, effect.applied_at = effect.asked, offset
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
         case.reason = event.reason

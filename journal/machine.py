@@ -10,12 +10,17 @@ from typing import NamedTuple, Protocol, TypeVar
 
 
 class Output(NamedTuple):
-    """A message that has to be sent because of an event: `value` is its wire form."""
+    """A message that has to be sent because of an event: `value` is its wire form.
+
+    `partitions`: how many the topic has; 0: as the service's routes say. An event that names a
+    topic of somebody else's has to record it: read again, it must go to the same place.
+    """
 
     topic: str
     key: str
     type: str
     value: bytes
+    partitions: int = 0
 
 
 M = TypeVar("M", contravariant=True)

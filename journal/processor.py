@@ -177,7 +177,7 @@ async def _room(outbox: asyncio.Task[None], epoch: Epoch[M, E], limit: int) -> N
     """Wait for the outbox to have room; an outbox that broke breaks the epoch."""
     if outbox.done():
         outbox.result()
-    if epoch.progress.unconfirmed() < limit:
+    if epoch.outbox.unconfirmed() < limit:
         return
     room = asyncio.create_task(epoch.outbox.room(limit))
     try:

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from journal.log import Place
-from journal.machine import Machine
+from journal.machine import Machine, Output
 from journal.topics import DEAD_LETTERS, ServiceTopics
 from messages.routing import partition_of
 from messages.wire import Codec
@@ -23,7 +23,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: int = 1024 * 1024
     """A batch is closed when its entries reach this; one input may add up to 2 MiB more."""
     max_unconfirmed: int = 20_000
-    """Outputs waiting for their topic before the processor stops taking inputs."""
+    """Outputs waiting for the bank's own topics before the processor stops taking inputs."""
     snapshot_every: int = 20_000
     """Journal records between two snapshots, at least."""
     idle_wait_ms: int = 1000
@@ -33,7 +33,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
 class Service(msgspec.Struct, Generic[M, E], frozen=True):
     """`inputs` decodes the input topic, `events` the journal (the service's events and the
-    kernel's own records). `routes`: topic -> partition count, for everything it sends to."""
+    kernel's own records). `routes`: topic -> partition count, for the bank's own topics that it
+    sends to; outputs for other topics say it themselves."""
 
     topics: ServiceTopics
     partitions: int
@@ -43,7 +44,10 @@ class Service(msgspec.Struct, Generic[M, E], frozen=True):
     routes: Mapping[str, int]
     tuning: Tuning = Tuning()
 
-    def route(self, topic: str, key: str) -> Place:
-        if topic == DEAD_LETTERS:
-            return Place(topic, 0)
-        return Place(topic, partition_of(key, self.routes[topic]))
+    def route(self, output: Output) -> Place:
+        count = output.partitions or self.routes[output.topic]
+        return Place(output.topic, partition_of(output.key, count))
+
+    def owns(self, topic: str) -> bool:
+        """Whether the topic is the bank's own, so that waiting for it is right when it is slow."""
+        return topic == DEAD_LETTERS or topic in self.routes

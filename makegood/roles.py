@@ -17,7 +17,7 @@ from journal.membership import take_part
 from journal.opening import check_partitions
 from journal.service import Service
 from makegood.settings import Settings
-from makegood.topology import accounts, connect, sagas
+from makegood.topology import accounts, connect, definitions, sagas
 
 log_event = structlog.get_logger("makegood.roles")
 
@@ -103,6 +103,7 @@ async def run_api(settings: Settings) -> None:
             {ACCOUNT.name: settings.partitions, ORCHESTRATOR.name: settings.partitions},
             host=settings.api_host,
             port=settings.api_port,
+            definitions=definitions(settings),
         )
     finally:
         await log.close()

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     saga_memory_days: float = Field(default=8, gt=0, le=3650)
     """For how long an Idempotency-Key is remembered after its transfer has ended. A day longer
     than effects at least: a saga that begins anew must find none of its old effects."""
+    payout_accounts: dict[str, str] = {}
+    """Currency -> the bank's own account that payouts in it are booked to, as JSON; with one at
+    least, `external_payout` can be started."""
     start_timeout_s: float = Field(default=60, gt=0)
     """How long to wait for Kafka and PostgreSQL at start."""
 

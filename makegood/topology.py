@@ -4,13 +4,16 @@ from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
+from journal.opening import PartitionsChanged
 from journal.service import Service, Tuning
-from journal.topics import dead_letter_spec
+from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from saga_definitions.participants import PAYOUTS, Participant
+from saga_definitions.registry import Registry, configured
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -20,6 +23,8 @@ async def connect(settings: Settings, client: str) -> KafkaLog:
     log = KafkaLog(settings.kafka(client))
     await log.connect(settings.start_timeout_s)
     await create_topics(log, settings.partitions)
+    for participant in outside(settings):
+        await _create_input(log, participant)
     return log
 
 
@@ -31,6 +36,25 @@ async def create_topics(log: Log, partitions: int) -> None:
             dead_letter_spec(1),
         ]
     )
+
+
+def outside(settings: Settings) -> tuple[Participant, ...]:
+    """The participants that this bank asks, besides the accounts."""
+    return (PAYOUTS,) if settings.payout_accounts else ()
+
+
+async def _create_input(log: Log, participant: Participant) -> None:
+    """Raises PartitionsChanged when the topic is there and has too few partitions."""
+    topics = ServiceTopics(participant.name)
+    await log.create([topics.input_spec(participant.partitions)])
+    found = await log.partitions(topics.input)
+    if found < participant.partitions:
+        raise PartitionsChanged(topics.input, participant.partitions, found)
+
+
+def definitions(settings: Settings) -> Registry:
+    """What this bank can run. Raises DefinitionError."""
+    return configured(settings.payout_accounts)
 
 
 def accounts(
@@ -48,6 +72,7 @@ def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput
     return orchestrator(
         settings.partitions,
         {ACCOUNT.input: settings.partitions},
+        definitions=definitions(settings),
         memory_horizon_ms=round(settings.saga_memory_days * _DAY_MS),
         tuning=tuning,
     )

@@ -17,6 +17,7 @@ from makegood.settings import SettingsError
 from makegood.transfer_file import FileUnusable
 from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
+from saga_definitions.compiler import DefinitionError
 
 _TOLD: Final = (
     SettingsError,
@@ -27,6 +28,7 @@ _TOLD: Final = (
     PartitionsChanged,
     JournalCorrupt,
     RowsMissing,
+    DefinitionError,
     CannotAudit,
     ApiAway,
     ApiError,

@@ -2,12 +2,17 @@
 
 `saga_definitions` compiles it; the engine only reads it, so a running saga never changes under a
 deployment. A template's field is a literal, or a reference `{"ref": "params.source"}`,
-`{"ref": "steps.hold.result.hold_id"}` or `{"ref": "effect.hold"}` (the effect id of step `hold`).
+`{"ref": "steps.hold.result.hold_id"}` or `{"ref": "effect.hold"}` (the effect id of step `hold`);
+`{"ref": "params.currency", "among": {"EUR": "nostro-eur"}}` looks the value up in a table.
 """
 
 from typing import Any, Literal
 
 import msgspec
+
+OnTimeout = Literal["retry", "enquire", "compensate"]
+"""What follows when a step is not answered in time: send the command again, ask what became of it
+(`messages.participant.Enquire`), or take the step back."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -24,12 +29,14 @@ class Retry(msgspec.Struct, frozen=True):
 
 class CommandTemplate(msgspec.Struct, frozen=True):
     """`topic`: the participant's input topic. `type`: the command's type name on the wire.
-    `key`: the field that routes the command, a name in `fields`."""
+    `key`: the field that routes the command, a name in `fields`. `partitions`: how many the topic
+    has; 0: as many as the bank's own."""
 
     topic: str
     type: str
     key: str
     fields: dict[str, Any]
+    partitions: int = 0
 
 
 class PlannedStep(msgspec.Struct, frozen=True):
@@ -47,7 +54,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
     retry: Retry = Retry()
     undo_retry: Retry = Retry(attempts=8)
     timeout_ms: int = 10_000
-    on_timeout: Literal["retry", "compensate"] = "retry"
+    on_timeout: OnTimeout = "retry"
 
 
 class Plan(msgspec.Struct, frozen=True):

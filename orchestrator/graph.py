@@ -26,13 +26,16 @@ class Unresolved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A command template: `literals` are complete, each reference is (field, root, path)."""
+    """A command template: `literals` are complete, each reference is (field, root, path); `tables`
+    holds, by field, what a value found there is looked up in."""
 
     topic: str
     type: str
     key: str
     literals: dict[str, Any]
     refs: tuple[tuple[str, str, tuple[str, ...]], ...]
+    partitions: int
+    tables: dict[str, dict[str, Any]]
 
     def fields(
         self, saga: str, params: dict[str, Any], results: Sequence[tuple[str, dict[str, Any]]]
@@ -46,6 +49,10 @@ class Template:
                 fields[field] = effect_id(saga, path[0], "do")
             else:
                 fields[field] = _of_result(root, path, results)
+        for field, table in self.tables.items():
+            if fields[field] not in table:
+                raise Unresolved(field)
+            fields[field] = table[fields[field]]
         if type(fields.get(self.key)) is not str:
             raise Unresolved(self.key)
         return fields
@@ -77,9 +84,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """`outside`: the nodes that ask a participant other than the accounts."""
+
     plan: Plan
     nodes: tuple[Node, ...]
     by_name: dict[str, Node]
+    outside: tuple[Node, ...]
 
 
 _by_identity: dict[int, Graph] = {}
@@ -125,20 +135,36 @@ def _build(plan: Plan) -> Graph:
         )
         for i, step in enumerate(plan.steps)
     )
-    return Graph(plan, nodes, {node.step.name: node for node in nodes})
+    outside = tuple(
+        node for node in nodes if node.do.partitions or (node.undo and node.undo.partitions)
+    )
+    return Graph(plan, nodes, {node.step.name: node for node in nodes}, outside)
 
 
 class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ref: str
+    among: dict[str, Any] | None = None
 
 
 def _template(template: CommandTemplate) -> Template:
     literals: dict[str, Any] = {}
     refs: list[tuple[str, str, tuple[str, ...]]] = []
+    tables: dict[str, dict[str, Any]] = {}
     for field, value in template.fields.items():
         if isinstance(value, dict):
-            root, *path = msgspec.convert(value, _Reference).ref.split(".")
+            reference = msgspec.convert(value, _Reference)
+            root, *path = reference.ref.split(".")
             refs.append((field, root, tuple(path)))
+            if reference.among is not None:
+                tables[field] = reference.among
         else:
             literals[field] = value
-    return Template(template.topic, template.type, template.key, literals, tuple(refs))
+    return Template(
+        template.topic,
+        template.type,
+        template.key,
+        literals,
+        tuple(refs),
+        template.partitions,
+        tables,
+    )

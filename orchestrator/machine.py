@@ -32,6 +32,7 @@ class SagaMachine:
             now_ms,
             self._definitions,
             self.sagas.memory_horizon_ms,
+            self.sagas.unanswered,
         )
 
     def evolve(self, event: SagaEvent) -> None:
@@ -40,7 +41,8 @@ class SagaMachine:
 
     def outputs(self, event: SagaEvent) -> Sequence[Output]:
         if isinstance(event, StepRequested):
-            return (Output(event.topic, event.key, event.command_type, bytes(event.command)),)
+            command = bytes(event.command)
+            return (Output(event.topic, event.key, event.command_type, command, event.partitions),)
         return ()
 
     def key_of(self, event: SagaEvent) -> str:

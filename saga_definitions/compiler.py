@@ -10,40 +10,19 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from messages.account import (
-    AccountCommand,
-    Asked,
-    Capture,
-    Credit,
-    Debit,
-    Hold,
-    RefusalReason,
-    Release,
-)
-from messages.plan import CommandTemplate, Plan, PlannedStep, Retry
+from messages.participant import StepCommand
+from messages.plan import CommandTemplate, OnTimeout, Plan, PlannedStep, Retry
 from messages.wire import type_name
-from saga_definitions.params import Param, Ref
+from saga_definitions.params import Lookup, Param, Ref
+from saga_definitions.participants import Participant
 from saga_definitions.steps import Command, Step, effect_of
 
-ACCOUNT_TOPIC: Final = "account.input"
 MAX_STEPS: Final = 64
 MAX_ATTEMPTS: Final = 1_000
 MAX_MS: Final = 7 * 24 * 3_600 * 1_000
 
 # What the engine fills in itself: the effect's name, its age and the way back.
-_ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(Asked)) - {
-    "account_id"
-}
-_ACCOUNT_COMMANDS: Final = frozenset(get_args(AccountCommand))
-_REFUSALS: Final = frozenset(get_args(RefusalReason))
-_MOVES: Final[dict[type[Asked], type[Asked] | None]] = {
-    Debit: Credit,
-    Credit: Debit,
-    Hold: Release,
-    Capture: None,
-    Release: None,
-}
-"""What moves or reserves money, and the one command that takes it back."""
+_ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(StepCommand))
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -189,14 +168,18 @@ def _planned(
 ) -> PlannedStep:
     place = f"{name}.steps.{step.name}"
     _check_ms(f"{place}.timeout_ms", step.timeout_ms)
-    _check_retry(f"{place}.retry", step.retry)
-    _check_retry(f"{place}.undo_retry", step.undo_retry)
+    _check_retry(f"{place}.retry", step.retry, step.do.participant)
+    _check_retry(f"{place}.undo_retry", step.undo_retry, step.do.participant)
     if step.undo_retry.retryable:
         raise DefinitionError(
             f"{place}.undo_retry.retryable", "an undo is tried again on every refusal: leave empty"
         )
-    if step.on_timeout not in ("retry", "compensate"):
-        raise DefinitionError(f"{place}.on_timeout", 'must be "retry" or "compensate"')
+    if step.on_timeout not in get_args(OnTimeout):
+        raise DefinitionError(f"{place}.on_timeout", f"must be one of {get_args(OnTimeout)}")
+    if step.on_timeout == "enquire" and not step.do.participant.enquiries:
+        raise DefinitionError(
+            f"{place}.on_timeout", f"{step.do.participant.name} answers no enquiries"
+        )
     if step.on_timeout == "compensate" and step.undo is None:
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
@@ -220,23 +203,27 @@ def _planned(
 
 
 def _check_inverse(place: str, step: Step) -> None:
-    """An undo must put back exactly what its step moved, or money stays in transit."""
-    if step.undo is None or step.do.kind not in _MOVES:
+    """An undo must put back exactly what its step did, or money stays in transit."""
+    if step.undo is None or step.do.kind not in step.do.participant.inverse:
         return
-    kind = _MOVES[step.do.kind]
+    kind = step.do.participant.inverse[step.do.kind]
     if kind is None or step.undo.kind is not kind:
         wanted = "nothing: make it the pivot" if kind is None else kind.__name__
         raise DefinitionError(place, f"a {step.do.kind.__name__} is taken back by {wanted}")
-    for name in ("account_id", "amount_minor", "currency", "hold_id"):
-        given = step.undo.fields.get(name)
+    done = {field.name for field in msgspec.structs.fields(step.do.kind)}
+    for field in msgspec.structs.fields(kind):
+        name = field.name
+        if name in _ENGINE_FIELDS or (name not in done and name != "hold_id"):
+            continue
+        # A hold is named by the effect that made it.
         expected = effect_of(step.name) if name == "hold_id" else step.do.fields.get(name)
-        if name in {field.name for field in msgspec.structs.fields(kind)} and (
-            _written(given) != _written(expected)
-        ):
-            raise DefinitionError(f"{place}.{name}", "must be the same as what the step moved")
+        if _written(step.undo.fields.get(name)) != _written(expected):
+            raise DefinitionError(f"{place}.{name}", "must be the same as what the step did")
 
 
 def _written(value: object) -> object:
+    if isinstance(value, Lookup):
+        return (value.path, value.table)
     return value.path if isinstance(value, Ref) else value
 
 
@@ -248,9 +235,9 @@ def _template(
     results: set[str],
 ) -> CommandTemplate:
     """`effects`, `results`: the steps whose effect id, or result, is known when this is sent."""
-    kind = command.kind
-    if kind not in _ACCOUNT_COMMANDS:
-        raise DefinitionError(place, f"no participant takes a {kind.__name__}")
+    kind, to = command.kind, command.participant
+    if kind not in to.commands:
+        raise DefinitionError(place, f"the participant {to.name} takes no {kind.__name__}")
     fields: dict[str, Any] = {}
     for declared in msgspec.structs.fields(kind):
         at = f"{place}.{declared.name}"
@@ -261,14 +248,17 @@ def _template(
         if declared.name in _ENGINE_FIELDS:
             raise DefinitionError(at, "is filled in by the engine")
         value = command.fields[declared.name]
-        if isinstance(value, Ref):
+        if isinstance(value, Lookup):
+            _check_lookup(at, value, declared.type, params)
+            fields[declared.name] = {"ref": value.path, "among": dict(value.table)}
+        elif isinstance(value, Ref):
             _check_ref(at, value, declared.type, params, effects, results)
             fields[declared.name] = {"ref": value.path}
         else:
             fields[declared.name] = _literal(at, value, declared.type)
     for unknown in command.fields.keys() - fields.keys():
         raise DefinitionError(f"{place}.{unknown}", f"{kind.__name__} has no such field")
-    return CommandTemplate(ACCOUNT_TOPIC, type_name(kind), "account_id", fields)
+    return CommandTemplate(to.topic, type_name(kind), to.key, fields, to.partitions)
 
 
 def _literal(place: str, value: object, wire: Any) -> object:
@@ -276,6 +266,19 @@ def _literal(place: str, value: object, wire: Any) -> object:
         return msgspec.convert(value, wire)
     except msgspec.ValidationError as error:
         raise DefinitionError(place, str(error)) from error
+
+
+def _check_lookup(
+    place: str, lookup: Lookup, wire: Any, params: Mapping[str, Param[object]]
+) -> None:
+    param = params.get(lookup.param.name)
+    if param is not lookup.param:
+        raise DefinitionError(place, f"{lookup.path} is not a parameter of this definition")
+    for value in lookup.table.values():
+        _literal(place, value, wire)
+    missing = [key for key in lookup.param.choices or ("anything else",) if key not in lookup.table]
+    if missing:
+        raise DefinitionError(place, f"the table for {lookup.path} lacks {', '.join(missing)}")
 
 
 def _check_ref(
@@ -315,7 +318,7 @@ def _check_ms(place: str, value: int) -> None:
         raise DefinitionError(place, f"must be an integer of ms, 1 to {MAX_MS} (7 days)")
 
 
-def _check_retry(place: str, retry: Retry) -> None:
+def _check_retry(place: str, retry: Retry, participant: Participant) -> None:
     if type(retry.attempts) is not int or not 1 <= retry.attempts <= MAX_ATTEMPTS:
         raise DefinitionError(f"{place}.attempts", f"must be an integer, 1 to {MAX_ATTEMPTS}")
     _check_ms(f"{place}.first_delay_ms", retry.first_delay_ms)
@@ -325,5 +328,7 @@ def _check_retry(place: str, retry: Retry) -> None:
     if type(retry.factor) not in (int, float) or not 1 <= retry.factor <= 100:
         raise DefinitionError(f"{place}.factor", "must be a number, 1 to 100")
     for reason in retry.retryable:
-        if reason not in _REFUSALS:
-            raise DefinitionError(f"{place}.retryable", f"no participant refuses with {reason!r}")
+        if participant.refusals is not None and reason not in participant.refusals:
+            raise DefinitionError(
+                f"{place}.retryable", f"{participant.name} never refuses with {reason!r}"
+            )

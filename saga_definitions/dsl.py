@@ -20,7 +20,8 @@ from saga_definitions.params import (
     Text,
     check,
 )
-from saga_definitions.steps import Step, command, effect_of, result_of, step
+from saga_definitions.participants import Participant
+from saga_definitions.steps import Step, ask, command, effect_of, result_of, step
 
 __all__ = [
     "Account",
@@ -33,6 +34,7 @@ __all__ = [
     "Problem",
     "Retry",
     "Text",
+    "ask",
     "command",
     "define",
     "effect_of",
@@ -43,13 +45,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Definition:
-    """A checked definition: its plan, and what its callers may pass in."""
+    """A checked definition: its plan, what its callers may pass in, and whom it asks."""
 
     name: str
     version: int
     plan: Plan
     params: tuple[Param[object], ...]
     rules: tuple[Differ, ...]
+    participants: tuple[Participant, ...]
 
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
         """What is wrong with `params` as (place, reason); empty when they are good.
@@ -80,4 +83,6 @@ def define(
             if all(param.name != one for param in declared):
                 raise DefinitionError(f"{name}.rules", f"there is no parameter {one!r}")
     plan = compile_plan(name, version, deadline_ms, declared, steps)
-    return Definition(name, version, plan, declared, rules)
+    asked = (one.participant for s in steps for one in (s.do, s.undo) if one is not None)
+    participants = {participant.name: participant for participant in asked}
+    return Definition(name, version, plan, declared, rules, tuple(participants.values()))

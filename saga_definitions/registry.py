@@ -3,11 +3,12 @@
 New sagas start on the latest version; running ones carry their plan with them and ask nobody.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from saga_definitions.compiler import DefinitionError
 from saga_definitions.dsl import Definition
+from saga_definitions.external_payout import external_payout
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.transfer import TRANSFER
 
@@ -40,7 +41,18 @@ class Registry:
         return tuple(sorted(self._latest))
 
 
+_SHIPPED = (TRANSFER, RESERVED_TRANSFER)
+
+
 @cache
 def shipped() -> Registry:
-    """The definitions that ship."""
-    return Registry((TRANSFER, RESERVED_TRANSFER))
+    """The definitions that a bank runs by itself."""
+    return Registry(_SHIPPED)
+
+
+def configured(payout_accounts: Mapping[str, str]) -> Registry:
+    """The definitions of a bank with these settings: `external_payout` only where somebody carries
+    money out, that is, where there are settlement accounts (currency -> account)."""
+    if not payout_accounts:
+        return shipped()
+    return Registry((*_SHIPPED, external_payout(payout_accounts)))

@@ -5,11 +5,12 @@ Nothing is checked here; `compiler.py` looks at a definition as a whole.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from messages.account import Asked, EffectId
-from messages.plan import Retry
+from messages.participant import EffectId, StepCommand
+from messages.plan import OnTimeout, Retry
 from saga_definitions.params import Ref
+from saga_definitions.participants import ACCOUNTS, Participant
 
 Value = Ref[object] | str | int
 
@@ -22,9 +23,10 @@ INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
 
 @dataclass(frozen=True)
 class Command:
-    """A command to be sent: a type of `messages.account` and where its fields come from."""
+    """A command to be sent: to whom, its type, and where its fields come from."""
 
-    kind: type[Asked]
+    participant: Participant
+    kind: type[StepCommand]
     fields: Mapping[str, Value]
 
 
@@ -41,12 +43,17 @@ class Step:
     retry: Retry
     undo_retry: Retry
     timeout_ms: int
-    on_timeout: Literal["retry", "compensate"]
+    on_timeout: OnTimeout
 
 
-def command(kind: type[Asked], **fields: Value) -> Command:
+def command(kind: type[StepCommand], /, **fields: Value) -> Command:
     """Ask an account for `kind`. What names and routes the effect is filled in by the engine."""
-    return Command(kind, fields)
+    return Command(ACCOUNTS, kind, fields)
+
+
+def ask(participant: Participant, kind: type[StepCommand], /, **fields: Value) -> Command:
+    """Ask another participant for `kind`; otherwise like `command`."""
+    return Command(participant, kind, fields)
 
 
 def effect_of(step: str) -> Ref[str]:
@@ -70,13 +77,14 @@ def step(
     retry: Retry | None = None,
     undo_retry: Retry = BACKWARD,
     timeout_ms: int = 10_000,
-    on_timeout: Literal["retry", "compensate"] = "retry",
+    on_timeout: OnTimeout = "retry",
 ) -> Step:
     """One step: a command and either its `undo`, or `pivot`, or (past the pivot) `irreversible`.
 
     `after` names the steps that must have succeeded before; left out: the step written before.
-    `timeout_ms` is how long one attempt waits for its answer; `on_timeout` "compensate" gives a
-    reversible step up at the first one. An undo is tried again on every refusal and time-out.
+    `timeout_ms` is how long one attempt waits for its answer. After that `on_timeout` "retry" sends
+    the command again; "enquire" asks for its outcome, and sends it again only when it never came;
+    "compensate" gives a reversible step up. An undo is tried again on every refusal and time-out.
     """
     if retry is None:
         retry = INSISTENT if pivot or irreversible else FORWARD

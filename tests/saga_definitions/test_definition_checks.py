@@ -207,7 +207,7 @@ def test_a_field_that_the_engine_fills_in_is_refused() -> None:
 
 def test_a_command_that_no_participant_takes_is_refused() -> None:
     place, reason = refusal(move("a", do=command(StartSaga)))  # type: ignore[arg-type]
-    assert (place, reason) == ("move.steps.a.do", "no participant takes a StartSaga")
+    assert (place, reason) == ("move.steps.a.do", "the participant account takes no StartSaga")
 
 
 @pytest.mark.parametrize(
