@@ -1,7 +1,7 @@
 """What makes a service out of a machine: its topics, its codecs and its numbers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -31,10 +31,23 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     max_pause_s: float = 2.0
 
 
+class Watcher(Protocol):
+    """Acts on a partition's state outside of the journal, on nothing that a crash could undo."""
+
+    def committed(self, partition: int, machine: Machine[Any, Any]) -> None:
+        """All that `machine` has folded is in the journal. Called when the partition is open and
+        after every batch; must not wait and must not change the machine's folded state."""
+        ...
+
+    def ended(self, partition: int) -> None:
+        """The partition is not owned any more; it may be opened again, with another machine."""
+        ...
+
+
 class Service(msgspec.Struct, Generic[M, E], frozen=True):
     """`inputs` decodes the input topic, `events` the journal (the service's events and the
     kernel's own records). `routes`: topic -> partition count, for the bank's own topics that it
-    sends to; outputs for other topics say it themselves."""
+    sends to; outputs for other topics say it themselves. `watcher` is told of every commit."""
 
     topics: ServiceTopics
     partitions: int
@@ -43,6 +56,7 @@ class Service(msgspec.Struct, Generic[M, E], frozen=True):
     events: Codec[Any]
     routes: Mapping[str, int]
     tuning: Tuning = Tuning()
+    watcher: Watcher | None = None
 
     def route(self, output: Output) -> Place:
         count = output.partitions or self.routes[output.topic]

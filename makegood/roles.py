@@ -2,19 +2,15 @@
 
 import asyncio
 import gc
-import os
 import signal
-import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 from prometheus_client import start_http_server
 
-from journal.clock import SystemClock
-from journal.host import Host
-from journal.membership import take_part
 from journal.opening import check_partitions
+from journal.ownership import share
 from journal.service import Service
 from makegood.settings import Settings
 from makegood.topology import accounts, connect, definitions, sagas
@@ -32,29 +28,13 @@ async def run_account_service(settings: Settings) -> None:
 
 async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
     name = service.topics.name
-    owner = f"{name}/{settings.instance}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     log = await connect(settings, name)
     try:
         await check_partitions(log, service)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
-        host = Host(log, service, owner, SystemClock())
         collect_rarely()
-        log_event.info("role_started", role=name, owner=owner, partitions=service.partitions)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(host.broken())
-                tasks.create_task(
-                    take_part(
-                        settings.kafka(name),
-                        group=f"{name}.owners",
-                        topic=service.topics.input,
-                        instance=f"{name}-{settings.instance}",
-                        on_change=host.own,
-                    )
-                )
-        finally:
-            await host.close()
+        await share(log, settings.kafka(name), service, settings.instance)
     finally:
         await log.close()
 

@@ -9,10 +9,10 @@ from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
+from messages.participants import PAYOUTS, Participant
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
-from saga_definitions.participants import PAYOUTS, Participant
 from saga_definitions.registry import Registry, configured
 
 _DAY_MS = 24 * 3600 * 1000

@@ -11,10 +11,10 @@ from typing import Any, Final, get_args
 import msgspec
 
 from messages.participant import StepCommand
+from messages.participants import Participant
 from messages.plan import CommandTemplate, OnTimeout, Plan, PlannedStep, Retry
 from messages.wire import type_name
 from saga_definitions.params import Lookup, Param, Ref
-from saga_definitions.participants import Participant
 from saga_definitions.steps import Command, Step, effect_of
 
 MAX_STEPS: Final = 64

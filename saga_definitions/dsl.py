@@ -7,6 +7,7 @@ returns has been checked as a whole and is ready to run.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from messages.participants import Participant
 from messages.plan import Plan, Retry
 from saga_definitions.compiler import DefinitionError, compile_plan
 from saga_definitions.params import (
@@ -20,7 +21,6 @@ from saga_definitions.params import (
     Text,
     check,
 )
-from saga_definitions.participants import Participant
 from saga_definitions.steps import Step, ask, command, effect_of, result_of, step
 
 __all__ = [

@@ -12,6 +12,7 @@ outcome is unknown the money stays held, in the end until a person has looked.
 from collections.abc import Mapping
 
 from messages.account import Capture, Credit, Hold, Release
+from messages.participants import PAYOUTS
 from messages.payout import SendPayout
 from saga_definitions.dsl import (
     Account,
@@ -27,7 +28,6 @@ from saga_definitions.dsl import (
     effect_of,
     step,
 )
-from saga_definitions.participants import PAYOUTS
 
 PATIENT = Retry(
     attempts=20,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from messages.participant import EffectId, StepCommand
+from messages.participants import ACCOUNTS, Participant
 from messages.plan import OnTimeout, Retry
 from saga_definitions.params import Ref
-from saga_definitions.participants import ACCOUNTS, Participant
 
 Value = Ref[object] | str | int
 

@@ -1,0 +1,159 @@
+"""Payouts on the real stack: the bank as processes, and a participant beside it."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from journal.kafka_log import KafkaAddress
+from makegood.auditing import audit_at_rest
+from makegood.bank import Bank, Corner, own_database
+from makegood.client import ApiError, Client
+from messages.participants import PAYOUTS
+from messages.payout import SendPayout
+from participant import Applied, Declined, Outcome, Unknown, serve
+from tests.conftest import Addresses
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+
+FUNDS_MINOR = 1_000_000
+
+
+@pytest.fixture(scope="module")
+async def bank(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
+    corner = f"payouts_{uuid.uuid4().hex[:8]}"
+    url = await own_database(stack.database_url, corner)
+    where = Corner(stack.bootstrap, url, f"{corner}-")
+    settings = {"partitions": "2", "payout_accounts": '{"EUR": "settlement-eur"}'}
+    async with Bank(where, tmp_path_factory.mktemp("logs"), settings=settings) as running:
+        async with Client(running.url) as client:
+            for name in ("alice", "settlement-eur"):
+                await client.order("/accounts", f"open-{name}", {"id": name, "currency": "EUR"})
+            money = {"amount_minor": FUNDS_MINOR, "currency": "EUR"}
+            await client.order("/accounts/alice/deposits", "fund-alice", money)
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def provider(
+    bank: Bank,
+    send: Callable[[SendPayout], Awaitable[Outcome]],
+    enquire: Callable[[SendPayout], Awaitable[Outcome]] | None = None,
+) -> AsyncIterator[None]:
+    kafka = KafkaAddress(bootstrap=bank.corner.bootstrap, prefix=bank.corner.prefix)
+    enquiries = {SendPayout: enquire} if enquire else None
+    serving = asyncio.create_task(
+        serve(kafka, PAYOUTS, {SendPayout: send}, enquiries, instance="provider")
+    )
+    try:
+        yield
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def payout(amount_minor: int = 1_000, **other: Any) -> dict[str, Any]:
+    return {
+        "definition": "external_payout",
+        "source": "alice",
+        "creditor_name": "Bob Elsewhere",
+        "creditor_account": "DE89370400440532013000",
+        "amount_minor": amount_minor,
+        "currency": "EUR",
+        "reference": "invoice 7",
+        **other,
+    }
+
+
+async def balances(client: Client, bank: Bank) -> tuple[int, int, int]:
+    """Balance and held of the source, balance of the settlement account; of a bank at rest."""
+    report = await audit_at_rest(bank.corner)
+    assert report.violations == []
+    alice = await client.get("/accounts/alice")
+    settlement = await client.get("/accounts/settlement-eur")
+    return alice["balance_minor"], alice["held_minor"], settlement["balance_minor"]
+
+
+async def test_an_applied_payout_moves_the_money_to_the_settlement_account_once(bank: Bank):
+    sent: list[str] = []
+
+    async def send(command: SendPayout) -> Outcome:
+        sent.append(command.effect_id)
+        return Applied({"network_reference": f"N{len(sent)}"})
+
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+        before = await balances(client, bank)
+        async with provider(bank, send):
+            ends = await asyncio.gather(
+                *(client.transfer(f"applied-{n}", payout()) for n in range(20))
+            )
+        assert {end.state for end in ends} == {"completed"}
+        assert len(sent) == len(set(sent)) == 20
+        after = await balances(client, bank)
+    assert after == (before[0] - 20_000, 0, before[2] + 20_000)
+
+
+async def test_a_declined_payout_gives_the_money_back(bank: Bank):
+    async def send(command: SendPayout) -> Outcome:
+        return Declined("creditor_account_closed")
+
+    async with Client(bank.url, patience_s=90) as client:
+        before = await balances(client, bank)
+        async with provider(bank, send):
+            end = await client.transfer("declined", payout())
+        assert (end.state, end.reason) == ("compensated", "creditor_account_closed")
+        assert await balances(client, bank) == before
+
+
+async def test_an_unknown_outcome_is_enquired_after_and_the_payout_is_not_sent_again(bank: Bank):
+    sent: list[int] = []
+    asked: list[int] = []
+
+    async def send(command: SendPayout) -> Outcome:
+        sent.append(command.attempt)
+        return Unknown("the line went dead")
+
+    async def enquire(command: SendPayout) -> Outcome:
+        asked.append(command.attempt)
+        return Unknown("still being looked for") if len(asked) == 1 else Applied()
+
+    async with Client(bank.url, patience_s=90) as client:
+        before = await balances(client, bank)
+        async with provider(bank, send, enquire):
+            end = await client.transfer("unknown", payout())
+        assert end.state == "completed"
+        assert (len(sent), len(asked)) == (1, 2)
+        after = await balances(client, bank)
+    assert after == (before[0] - 1_000, 0, before[2] + 1_000)
+
+
+async def test_a_participant_that_is_away_delays_payouts_and_nothing_else(bank: Bank):
+    async def send(command: SendPayout) -> Outcome:
+        return Applied()
+
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+        before = await balances(client, bank)
+        waiting = asyncio.create_task(client.transfer("away", payout()))
+        transfer = {
+            "source": "alice",
+            "target": "settlement-eur",
+            "amount_minor": 1,
+            "currency": "EUR",
+        }
+        async with asyncio.timeout(20):
+            end = await client.transfer("beside", transfer)
+        assert end.state == "completed"
+        assert not waiting.done()
+        async with provider(bank, send):
+            assert (await waiting).state == "completed"
+        after = await balances(client, bank)
+    assert after == (before[0] - 1_001, 0, before[2] + 1_001)
+
+
+async def test_a_currency_without_a_settlement_account_is_refused_before_anything_moves(bank: Bank):
+    async with Client(bank.url) as client:
+        with pytest.raises(ApiError, match="must be one of EUR"):
+            await client.transfer("usd", payout(currency="USD"))
