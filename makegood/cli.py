@@ -117,6 +117,20 @@ def audit(*, json: bool = False, database: bool = True, data_dir: Path | None = 
 
 
 @app.command
+def asyncapi(participant: Literal["account", "payout"] = "payout", /) -> None:
+    """Print the contract of a participant as an AsyncAPI 3.0 document (JSON): what a service in any
+    language has to know to take a saga's commands and to answer.
+    """
+    import msgspec
+
+    from makegood.asyncapi import PARTICIPANTS, document
+    from makegood.settings import load_settings
+
+    text = msgspec.json.encode(document(PARTICIPANTS[participant], load_settings().topic_prefix))
+    print(msgspec.json.format(text, indent=2).decode())
+
+
+@app.command
 def simulate(
     *,
     runs: int = 1000,
