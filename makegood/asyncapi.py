@@ -67,11 +67,8 @@ def document(participant: Participant, topic_prefix: str = "") -> dict[str, Any]
     )
     for schema in schemas.values():
         _tidy(schema)
-    rules = _RULES.format(
-        name=participant.name,
-        topic=topic_prefix + participant.topic,
-        answers=topic_prefix + _ANSWERS,
-    )
+    topic, answered = topic_prefix + participant.topic, topic_prefix + _ANSWERS
+    rules = _RULES.format(name=participant.name, topic=topic, answers=answered)
     return {
         "asyncapi": "3.0.0",
         "info": {

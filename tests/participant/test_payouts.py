@@ -2,39 +2,19 @@
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from journal.kafka_log import KafkaAddress
-from makegood.auditing import audit_at_rest
-from makegood.bank import Bank, Corner, own_database
+from makegood.bank import Bank
 from makegood.client import ApiError, Client
 from messages.participants import PAYOUTS
 from messages.payout import SendPayout
 from participant import Applied, Declined, Outcome, Unknown, serve
-from tests.conftest import Addresses
+from tests.participant.payments import balances, payout
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
-
-FUNDS_MINOR = 1_000_000
-
-
-@pytest.fixture(scope="module")
-async def bank(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    corner = f"payouts_{uuid.uuid4().hex[:8]}"
-    url = await own_database(stack.database_url, corner)
-    where = Corner(stack.bootstrap, url, f"{corner}-")
-    settings = {"partitions": "2", "payout_accounts": '{"EUR": "settlement-eur"}'}
-    async with Bank(where, tmp_path_factory.mktemp("logs"), settings=settings) as running:
-        async with Client(running.url) as client:
-            for name in ("alice", "settlement-eur"):
-                await client.order("/accounts", f"open-{name}", {"id": name, "currency": "EUR"})
-            money = {"amount_minor": FUNDS_MINOR, "currency": "EUR"}
-            await client.order("/accounts/alice/deposits", "fund-alice", money)
-        yield running
 
 
 @contextlib.asynccontextmanager
@@ -53,28 +33,6 @@ async def provider(
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-
-
-def payout(amount_minor: int = 1_000, **other: Any) -> dict[str, Any]:
-    return {
-        "definition": "external_payout",
-        "source": "alice",
-        "creditor_name": "Bob Elsewhere",
-        "creditor_account": "DE89370400440532013000",
-        "amount_minor": amount_minor,
-        "currency": "EUR",
-        "reference": "invoice 7",
-        **other,
-    }
-
-
-async def balances(client: Client, bank: Bank) -> tuple[int, int, int]:
-    """Balance and held of the source, balance of the settlement account; of a bank at rest."""
-    report = await audit_at_rest(bank.corner)
-    assert report.violations == []
-    alice = await client.get("/accounts/alice")
-    settlement = await client.get("/accounts/settlement-eur")
-    return alice["balance_minor"], alice["held_minor"], settlement["balance_minor"]
 
 
 async def test_an_applied_payout_moves_the_money_to_the_settlement_account_once(bank: Bank):
