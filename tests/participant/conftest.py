@@ -1,4 +1,4 @@
-"""A bank that can pay out, one for each module: another participant would do the old effects anew."""
+"""A bank that can pay out, one a module: another participant would do old effects anew."""
 
 import uuid
 from collections.abc import AsyncIterator
