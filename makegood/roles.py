@@ -12,8 +12,9 @@ from prometheus_client import start_http_server
 from journal.opening import check_partitions
 from journal.ownership import share
 from journal.service import Service
-from makegood.settings import Settings
-from makegood.topology import accounts, connect, definitions, sagas
+from makegood.settings import Settings, SettingsError
+from makegood.topology import DAY_MS, accounts, connect, definitions, sagas
+from messages.participants import PAYOUTS
 
 log_event = structlog.get_logger("makegood.roles")
 
@@ -46,7 +47,7 @@ def collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-# These two import late: a service that comes back after a crash must not wait for what they need.
+# These import late: a service that comes back after a crash must not wait for what they need.
 
 
 async def run_projector(settings: Settings) -> None:
@@ -89,11 +90,41 @@ async def run_api(settings: Settings) -> None:
         await log.close()
 
 
+async def run_payout_bridge(settings: Settings) -> None:
+    from messages.payout import SendPayout
+    from participant.http import Bridge, Endpoint, EndpointRefused
+    from participant.serving import Limits, serve
+
+    try:
+        endpoint = Endpoint(
+            url=settings.payout_url,
+            secret=settings.payout_secret.get_secret_value().encode(),
+            timeout_s=settings.payout_timeout_s,
+        )
+    except EndpointRefused as error:
+        told = f"MAKEGOOD_PAYOUT_URL, MAKEGOOD_PAYOUT_SECRET: {error}"
+        raise SettingsError(told) from error
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.api_host)
+    limits = Limits(effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS))
+    async with Bridge(endpoint) as bridge:
+        await serve(
+            settings.kafka(PAYOUTS.name),
+            PAYOUTS,
+            {SendPayout: bridge.do},
+            {SendPayout: bridge.enquire},
+            instance=settings.instance,
+            limits=limits,
+            start_timeout_s=settings.start_timeout_s,
+        )
+
+
 ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
     "orchestrator": run_orchestrator,
     "account-service": run_account_service,
     "projector": run_projector,
     "api": run_api,
+    "payout-bridge": run_payout_bridge,
 }
 """What `makegood run ROLE` starts."""
 

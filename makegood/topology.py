@@ -15,7 +15,7 @@ from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from saga_definitions.registry import Registry, configured
 
-_DAY_MS = 24 * 3600 * 1000
+DAY_MS = 24 * 3600 * 1000
 
 
 async def connect(settings: Settings, client: str) -> KafkaLog:
@@ -63,7 +63,7 @@ def accounts(
     return account_service(
         settings.partitions,
         {ORCHESTRATOR.input: settings.partitions},
-        effect_horizon_ms=round(settings.effect_horizon_days * _DAY_MS),
+        effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS),
         tuning=tuning,
     )
 
@@ -73,6 +73,6 @@ def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput
         settings.partitions,
         {ACCOUNT.input: settings.partitions},
         definitions=definitions(settings),
-        memory_horizon_ms=round(settings.saga_memory_days * _DAY_MS),
+        memory_horizon_ms=round(settings.saga_memory_days * DAY_MS),
         tuning=tuning,
     )

@@ -62,7 +62,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         parts = urlsplit(self.url)
         local = parts.hostname in ("127.0.0.1", "::1", "localhost")
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
-            raise EndpointRefused("the address must be https (http only on this machine)")
+            raise EndpointRefused("the address must be https, or http on this machine")
         if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
             raise EndpointRefused("the address must be https://host/path, without user or query")
         if len(self.secret) < 32:

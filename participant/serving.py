@@ -88,6 +88,7 @@ async def serve(
     *,
     instance: str,
     limits: Limits | None = None,
+    start_timeout_s: float = 60.0,
 ) -> None:
     """Take part until cancelled; then let the handlers end, record what they said, and return.
 
@@ -105,7 +106,7 @@ async def serve(
         bounds.max_concurrent,
     )
     log = KafkaLog(kafka)
-    await log.connect()
+    await log.connect(start_timeout_s)
     try:
         answers = await log.partitions(_ANSWERS)
         if not answers:
