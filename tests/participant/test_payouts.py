@@ -2,7 +2,12 @@
 
 import asyncio
 import contextlib
+import os
+import re
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +20,8 @@ from participant import Applied, Declined, Outcome, Unknown, serve
 from tests.participant.payments import balances, payout
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
+
+DOCS = Path(__file__).parents[2] / "docs" / "participants.md"
 
 
 @contextlib.asynccontextmanager
@@ -115,3 +122,30 @@ async def test_a_currency_without_a_settlement_account_is_refused_before_anythin
     async with Client(bank.url) as client:
         with pytest.raises(ApiError, match="must be one of EUR"):
             await client.transfer("usd", payout(currency="USD"))
+
+
+async def test_the_participant_in_the_docs_does_what_it_says(bank: Bank, tmp_path: Path):
+    text = DOCS.read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    address = 'bootstrap="127.0.0.1:9092"'
+    assert address in program
+    corner = bank.corner
+    script = tmp_path / "provider.py"
+    script.write_text(
+        program.replace(address, f'bootstrap="{corner.bootstrap}", prefix="{corner.prefix}"')
+    )
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", script),
+        env={**os.environ, "PYTHONPATH": str(DOCS.parents[1])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with Client(bank.url, patience_s=90) as client:
+            assert (await client.transfer("docs", payout())).state == "completed"
+            abroad = await client.transfer("docs-abroad", payout(creditor_account="FR7630006"))
+            assert (abroad.state, abroad.reason) == ("compensated", "country_not_served")
+    finally:
+        child.send_signal(signal.SIGINT)
+        said, _ = await asyncio.wait_for(child.communicate(), 40)
+    assert said.count(b"paying 1000 EUR") == 1
