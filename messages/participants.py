@@ -24,6 +24,9 @@ from messages.participant import StepCommand
 from messages.payout import SendPayout
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+ANYBODYS: Final = frozenset(("clock_ahead", "participant_busy"))
+"""Refusals that say nothing about the command: any participant may decline with them."""
+
 MAX_PARTITIONS: Final = 1_000
 
 
@@ -36,8 +39,8 @@ class Participant:
     """Takes `commands` from the topic `NAME.input`, in the partition of the field `key`.
 
     `inverse`: what takes a command back; None: nothing does. A command that is not listed there
-    may be taken back by any other. `refusals`: the reasons it declines with, for retry policies;
-    None: not known. `enquiries`: it answers `messages.participant.Enquire`.
+    may be taken back by any other. `refusals`: the reasons it declines with besides `ANYBODYS`, for
+    retry policies; None: not known. `enquiries`: it answers `messages.participant.Enquire`.
 
     `partitions`: how many its topic has; it is recorded with every request, and must not change
     while the topic lives. 0: as many as the bank's own topics (the accounts). `max_unanswered`:

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from messages.participant import StepCommand
-from messages.participants import Participant
+from messages.participants import ANYBODYS, Participant
 from messages.plan import CommandTemplate, OnTimeout, Plan, PlannedStep, Retry
 from messages.wire import type_name
 from saga_definitions.params import Lookup, Param, Ref
@@ -328,7 +328,8 @@ def _check_retry(place: str, retry: Retry, participant: Participant) -> None:
     if type(retry.factor) not in (int, float) or not 1 <= retry.factor <= 100:
         raise DefinitionError(f"{place}.factor", "must be a number, 1 to 100")
     for reason in retry.retryable:
-        if participant.refusals is not None and reason not in participant.refusals:
+        known = participant.refusals
+        if known is not None and reason not in known and reason not in ANYBODYS:
             raise DefinitionError(
                 f"{place}.retryable", f"{participant.name} never refuses with {reason!r}"
             )
