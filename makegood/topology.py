@@ -1,10 +1,11 @@
 """Which services there are and how they are wired to each other."""
 
+import structlog
+
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
-from journal.opening import PartitionsChanged
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
@@ -14,6 +15,8 @@ from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from saga_definitions.registry import Registry, configured
+
+log_event = structlog.get_logger("makegood.topology")
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -44,12 +47,17 @@ def outside(settings: Settings) -> tuple[Participant, ...]:
 
 
 async def _create_input(log: Log, participant: Participant) -> None:
-    """Raises PartitionsChanged when the topic is there and has too few partitions."""
     topics = ServiceTopics(participant.name)
     await log.create([topics.input_spec(participant.partitions)])
     found = await log.partitions(topics.input)
     if found < participant.partitions:
-        raise PartitionsChanged(topics.input, participant.partitions, found)
+        # Its commands have to wait; that is no reason to stop everybody else's.
+        log_event.critical(
+            "participant_topic_too_small",
+            topic=topics.input,
+            partitions=found,
+            needed=participant.partitions,
+        )
 
 
 def definitions(settings: Settings) -> Registry:
