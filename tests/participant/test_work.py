@@ -56,21 +56,29 @@ def answers(log: MemoryLog) -> list[Any]:
 
 async def test_a_handler_is_asked_once_the_command_is_in_the_journal_and_answered_for_once():
     log, asked = await trip_log(), []
+    journal, end = log.records[Place("trip.journal", 0)], asyncio.Event()
 
     async def handler(command: Book) -> Outcome:
-        asked.append((command.effect_id, len(log.records[Place("trip.journal", 0)])))
+        asked.append((command.effect_id, len(journal)))
+        await end.wait()
         return Applied({"seat": "7a"})
 
     work, service = at_work(handler)
     async with owner(log, service, clock=SetClock(NOW_MS)):
-        ask(log, book(), book(), book(2))
-        await until(lambda: len(answers(log)) > 0)
+        ask(log, book())
+        await until(lambda: len(asked) == 1)
+        known = len(journal)
+        ask(log, book(2))
+        await until(lambda: len(journal) > known)
+        await turns()
+        end.set()
+        await until(lambda: len(answers(log)) == 1)
         ask(log, book(3))
         await until(lambda: len(answers(log)) == 2)
         await work.drain(1)
     assert [effect for effect, _ in asked] == ["e"]
     assert asked[0][1] > 1, "Opened, and what it is asked for"
-    assert {(a.attempt, a.result["seat"]) for a in answers(log)} == {(2, "7a"), (3, "7a")}
+    assert [(a.attempt, a.result["seat"]) for a in answers(log)] == [(2, "7a"), (3, "7a")]
 
 
 async def test_after_a_crash_between_the_deed_and_its_record_the_handler_is_asked_again():
