@@ -83,6 +83,13 @@ class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStart
     plan: Plan
 
 
+class SagaAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaAccepted.v1"):
+    """Tells whoever asked by `request_id` that the saga was started: as much of `SagaStarted`."""
+
+    saga_id: str
+    request_id: str
+
+
 class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
     """The same request again: answered with the saga as it stands."""
 
@@ -247,3 +254,17 @@ SagaEvent = (
     | RecoveryAccepted
     | RecoveryRefused
 )
+
+SagaAnswer = (
+    SagaAccepted
+    | StartRepeated
+    | StartRefused
+    | CompensationStarted
+    | SagaCompleted
+    | SagaCompensated
+    | SagaParked
+    | SagaResumed
+    | RecoveryAccepted
+    | RecoveryRefused
+)
+"""What is told to those outside: about steps nobody waits to hear."""
