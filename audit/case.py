@@ -9,10 +9,13 @@ from audit.effects import Effect
 
 
 class PlanStep(NamedTuple):
-    """What the audit has to know of a step."""
+    """What the audit has to know of a step: `waits`: it has no effect; `may_skip`: it has
+    conditions."""
 
     name: str
     reversible: bool
+    waits: bool = False
+    may_skip: bool = False
 
 
 class Outcome(NamedTuple):
@@ -36,7 +39,9 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
 
 class Case(msgspec.Struct):
     """A saga that is still looked at. `effects`: step/direction -> effect; `holds`: those that
-    are neither captured nor released; `started_at` -1: its journal has not told of it yet."""
+    are neither captured nor released; `started_at` -1: its journal has not told of it yet.
+    `passed`: steps that waited for what came; `skipped`: by their conditions; `barred`: step ->
+    the person whose approval does not count."""
 
     saga_id: str
     partition: int = -1
@@ -52,6 +57,9 @@ class Case(msgspec.Struct):
     effects: dict[str, Effect] = {}
     transit: dict[str, int] = {}
     holds: set[str] = set()
+    passed: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    barred: dict[str, str] | None = None
     lost: bool = False
     """Its beginning is missing: told once."""
 

@@ -15,8 +15,10 @@ from audit.verdict import problems
 from journal.log import Place
 from messages.account import Captured, Credited, Debited, EffectRepeated, EffectVoided, Held
 from messages.identity import effect_id
+from messages.plan import AwaitSignal
 from messages.saga import (
     FINISHED,
+    WAITING,
     AnswerIgnored,
     CompensationStarted,
     RecoveryRefused,
@@ -25,14 +27,20 @@ from messages.saga import (
     SagaParked,
     SagaResumed,
     SagaStarted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
+    StepWaiting,
+    WaitEnded,
 )
 
-_AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused, RecoveryRefused)
-_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused)
+_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused, SignalRefused)
+_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated)
 
 
 class Cases:
@@ -57,6 +65,10 @@ class Cases:
             CompensationStarted: self._turned,
             SagaParked: self._turned,
             SagaResumed: self._turned,
+            StepSkipped: self._skipped,
+            StepWaiting: self._waiting,
+            WaitEnded: self._waited,
+            SignalAccepted: self._waited,
             SagaCompleted: self._finished,
             SagaCompensated: self._finished,
         }
@@ -104,10 +116,16 @@ class Cases:
         case.partition, case.started_at, case.state = place.partition, offset, "running"
         case.definition, case.version = event.plan.definition, event.plan.version
         steps = tuple(
-            PlanStep(step.name, step.undo is not None and not step.pivot)
+            PlanStep(
+                step.name,
+                reversible=step.undo is not None and not step.pivot,
+                waits=step.wait is not None,
+                may_skip=bool(step.when),
+            )
             for step in event.plan.steps
         )
         case.steps = self._plans.setdefault(steps, steps)
+        case.barred = _barred(event)
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
         try:
@@ -130,6 +148,30 @@ class Cases:
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
         effect.succeeded_at = offset
+
+    def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
+        if not any(step.name == event.step and step.may_skip for step in case.steps):
+            self._say("step_skipped", event, place, offset, f"{event.step} to be done", "skipped")
+        case.skipped |= {event.step}
+
+    def _waiting(self, case: Case, event: StepWaiting, place: Place, offset: int) -> None:
+        case.reason, case.step = WAITING, event.step
+
+    def _waited(
+        self, case: Case, event: WaitEnded | SignalAccepted, place: Place, offset: int
+    ) -> None:
+        if case.state == "running":
+            case.reason = WAITING if event.still_waiting else ""
+            case.step = event.still_waiting
+        if isinstance(event, SignalAccepted):
+            done = event.verdict == "approve"
+            barred = (case.barred or {}).get(event.step)
+            if done and barred is not None and barred.casefold() == event.who.casefold():
+                self._say("approved_by", event, place, offset, f"not {barred}", event.who)
+        else:
+            done = not event.reason
+        if done:
+            case.passed |= {event.step}
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
         case.reason = event.reason
@@ -239,6 +281,15 @@ class Cases:
 
 def _case(saga_id: str) -> Case:
     return Case(saga_id, effects={}, transit={}, holds=set())
+
+
+def _barred(event: SagaStarted) -> dict[str, str] | None:
+    named = {
+        step.name: str(event.params.get(step.wait.not_by.removeprefix("params.")))
+        for step in event.plan.steps
+        if isinstance(step.wait, AwaitSignal) and step.wait.not_by
+    }
+    return named or None
 
 
 def _effect(case: Case, key: str) -> Effect:

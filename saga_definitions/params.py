@@ -8,12 +8,14 @@ ends in logs and answers.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast, get_args
+from typing import Any, Final, Generic, Protocol, TypeVar, cast, get_args
 
 import msgspec
 
 import messages.money as money
 from messages.account import AccountId
+from messages.instant import instant_ms
+from messages.saga import Person as PersonId
 
 T = TypeVar("T", covariant=True)
 
@@ -23,8 +25,14 @@ Problem = tuple[str, str]
 MAX_TEXT: Final = 1_000
 MAX_PROBLEMS: Final = 20
 
-_account_id_meta: msgspec.Meta = get_args(AccountId)[1]
-_account_id = re.compile((_account_id_meta.pattern or "").removeprefix("^").removesuffix("$"))
+
+def _pattern(wire: Any) -> re.Pattern[str]:
+    meta: msgspec.Meta = get_args(wire)[1]
+    return re.compile((meta.pattern or "").removeprefix("^").removesuffix("$"))
+
+
+_account_id = _pattern(AccountId)
+_person_id = _pattern(PersonId)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,14 @@ class Param(Ref[T]):
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
         raise NotImplementedError
+
+    def has(self, ref: Ref[object]) -> bool:
+        """Whether `ref` is this parameter or a part of it."""
+        return ref is self
+
+    def may_lack(self, ref: Ref[object]) -> bool:
+        """Whether good params may lack what `ref`, a part of this parameter, refers to."""
+        return self.optional
 
 
 class Account(Param[str]):
@@ -109,15 +125,54 @@ class Text(Param[str]):
         return f"must be printable text of at most {self.max_length} characters"
 
 
+class Person(Param[str]):
+    """Who does something: an id as the bank's own systems know it."""
+
+    def __init__(self) -> None:
+        super().__init__(PersonId)
+
+    def problem(self, value: object) -> str | None:
+        if type(value) is str and _person_id.fullmatch(value):
+            return None
+        return "must be a person's id: 1 to 100 letters, digits or _ . @ : -"
+
+
+class Instant(Param[str]):
+    """A moment as RFC 3339 text with its offset; no command takes one."""
+
+    def __init__(self) -> None:
+        super().__init__(Instant)
+
+    def problem(self, value: object) -> str | None:
+        if instant_ms(value) is not None:
+            return None
+        return "must be an instant with its offset, such as 2026-12-01T09:00:00+01:00"
+
+
 class Params:
     """The parameters of one definition, declared as class attributes."""
 
     @classmethod
     def declared(cls) -> tuple[Param[object], ...]:
-        """The parameters in the order of their declaration."""
-        return tuple(
-            cast("Param[object]", value) for value in vars(cls).values() if isinstance(value, Param)
-        )
+        """The parameters in the order of their declaration, inherited ones first."""
+        declared = {
+            name: cast("Param[object]", value)
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Param)
+        }
+        return tuple(declared.values())
+
+
+class Rule(Protocol):
+    """What must hold between parameters that are good each for itself. `names`: of those."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def problem(self, params: Mapping[str, object]) -> Problem | None:
+        """What is wrong, or None."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +193,7 @@ class Differ:
 
 
 def check(
-    declared: Sequence[Param[object]], rules: Sequence[Differ], params: Mapping[str, object]
+    declared: Sequence[Param[object]], rules: Sequence[Rule], params: Mapping[str, object]
 ) -> list[Problem]:
     """Everything that is wrong with `params`, at most `MAX_PROBLEMS`; empty when they are good.
 

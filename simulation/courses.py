@@ -9,7 +9,14 @@ from simulation.history import Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
-    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored", "saga.RecoveryRefused")
+    (
+        "saga.StartRepeated",
+        "saga.StartRefused",
+        "saga.AnswerIgnored",
+        "saga.RecoveryRefused",
+        "saga.SignalRepeated",
+        "saga.SignalRefused",
+    )
 )
 _POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
 
@@ -120,6 +127,13 @@ def _due(course: Course) -> dict[str, int]:
     return {account: amount for account, amount in due.items() if amount}
 
 
+def _passed(fact: Fact) -> bool:
+    """Whether a step had what it waited for."""
+    if fact.type == "saga.SignalAccepted":
+        return bool(fact.fields["verdict"] == "approve")
+    return fact.type == "saga.WaitEnded" and not fact.fields["reason"]
+
+
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
     """A step is asked for after those it waits for, and taken back before them."""
     done: dict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -132,6 +146,10 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             if fact.type == "saga.StepSucceeded":
                 done[saga].add((fields["step"], fields["direction"]))
+            if fact.type == "saga.StepSkipped" or _passed(fact):
+                done[saga].add((fields["step"], "do"))
+                # Nothing is to be taken back of it.
+                done[saga].add((fields["step"], "undo"))
             if fact.type != "saga.StepRequested":
                 continue
             step, direction = fields["step"], fields["direction"]
