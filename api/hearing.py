@@ -16,8 +16,13 @@ from messages.saga import (
     SagaCompleted,
     SagaParked,
     SagaResumed,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
+    StepWaiting,
+    WaitEnded,
 )
 from messages.wire import Codec
 
@@ -40,5 +45,10 @@ Event = (
     | SagaResumed
     | RecoveryAccepted
     | RecoveryRefused
+    | StepWaiting
+    | WaitEnded
+    | SignalAccepted
+    | SignalRepeated
+    | SignalRefused
 )
 HEARD: Final[Codec[Any]] = Codec(Event)

@@ -13,7 +13,15 @@ from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
 from journal.log import Place
-from messages.account import Captured, Credited, Debited, EffectRepeated, EffectVoided, Held
+from messages.account import (
+    Captured,
+    Credited,
+    CreditedOnHold,
+    Debited,
+    EffectRepeated,
+    EffectVoided,
+    Held,
+)
 from messages.identity import effect_id
 from messages.plan import AwaitSignal
 from messages.saga import (
@@ -312,9 +320,9 @@ def _account_for(case: Case, event: Any) -> None:
     """Keep the saga's transit account and its holds."""
     if isinstance(event, Debited | Captured):
         case.transit[event.currency] = case.transit.get(event.currency, 0) + event.amount_minor
-    elif isinstance(event, Credited):
+    elif isinstance(event, Credited | CreditedOnHold):
         case.transit[event.currency] = case.transit.get(event.currency, 0) - event.amount_minor
-    if isinstance(event, Held):
+    if isinstance(event, Held | CreditedOnHold):
         case.holds.add(event.effect_id)
     elif hasattr(event, "hold_id"):
         case.holds.discard(event.hold_id)

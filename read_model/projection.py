@@ -16,6 +16,7 @@ from messages.account import (
     Captured,
     CommandRefused,
     Credited,
+    CreditedOnHold,
     Debited,
     Deposited,
     EffectRepeated,
@@ -273,7 +274,7 @@ def _holds_changed(changes: Changes, event: Held | Released, partition: int) -> 
     changes.account(event).held_minor = event.held_minor
 
 
-def _captured(changes: Changes, event: Captured, partition: int) -> None:
+def _both_changed(changes: Changes, event: Captured | CreditedOnHold, partition: int) -> None:
     change = changes.account(event)
     change.balance_minor, change.held_minor = event.balance_minor, event.held_minor
 
@@ -312,7 +313,8 @@ _FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
     Withdrawn: _withdrawn,
     Held: _holds_changed,
     Released: _holds_changed,
-    Captured: _captured,
+    Captured: _both_changed,
+    CreditedOnHold: _both_changed,
     Frozen: _frozen,
     Unfrozen: _unfrozen,
     AccountClosed: _closed,

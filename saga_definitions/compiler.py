@@ -17,6 +17,7 @@ from messages.account import (
     Asked,
     Capture,
     Credit,
+    CreditOnHold,
     Debit,
     Hold,
     RefusalReason,
@@ -53,6 +54,7 @@ _REFUSALS: Final = frozenset(get_args(RefusalReason))
 _MOVES: Final[dict[type[Asked], type[Asked] | None]] = {
     Debit: Credit,
     Credit: Debit,
+    CreditOnHold: Capture,
     Hold: Release,
     Capture: None,
     Release: None,

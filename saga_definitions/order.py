@@ -6,7 +6,7 @@ Steps fall into reversible ones and waits, then at most one pivot, then irrevers
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from messages.account import Hold
+from messages.account import CreditOnHold, Hold
 from saga_definitions.steps import Signal, Step
 
 MAX_IN_HAND_MS: Final = 3 * 24 * 3_600 * 1_000
@@ -124,7 +124,7 @@ def check_waits(name: str, steps: Mapping[str, Step], before: Mapping[str, set[s
     A hold can, however old: it proves itself. Anything else is forgotten after some days.
     """
     for done in steps.values():
-        if done.do is None or done.do.kind is Hold:
+        if done.do is None or done.do.kind in (Hold, CreditOnHold):
             continue
         left_ms = MAX_IN_HAND_MS
         for wait in steps.values():

@@ -18,7 +18,12 @@ _CHANGES_NOTHING: Final = frozenset(
         "saga.SignalRefused",
     )
 )
-_POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
+_POSTED: Final = {
+    "account.Debited": -1,
+    "account.Captured": -1,
+    "account.Credited": 1,
+    "account.CreditedOnHold": 1,
+}
 
 
 class Course:
@@ -102,7 +107,7 @@ def ends(courses: Courses, books: Books) -> Iterator[str]:
         for fact in books.moved[saga]:
             fields = fact.fields
             net[fields["account_id"]] += _POSTED.get(fact.type, 0) * fields.get("amount_minor", 0)
-            if fact.type == "account.Held":
+            if fact.type in ("account.Held", "account.CreditedOnHold"):
                 holds.add(fields["effect_id"])
             holds.discard(fields.get("hold_id", ""))
         if holds:
