@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from simulation.books import Books
@@ -126,10 +127,23 @@ def _due(course: Course) -> dict[str, int]:
         due[params["first"]] -= params["amount_minor"]
         due[params["second"]] -= params["amount_minor"]
         due[params["target"]] += params["total_minor"]
+    elif course.plan["definition"] == "split_transfer":
+        due[params["source"]] -= params["amount_minor"]
+        for leg in params["legs"]:
+            due[leg["target"]] += leg["amount_minor"]
+    elif course.plan["definition"] == "fx_transfer":
+        due[params["source"]] -= params["amount_minor"]
+        due[params["source_liquidity"]] += params["amount_minor"]
+        due[params["target_liquidity"]] -= params["target_amount_minor"]
+        due[params["target"]] += params["target_amount_minor"]
     else:
         due[params["source"]] -= params["amount_minor"]
         due[params["target"]] += params["amount_minor"]
     return {account: amount for account, amount in due.items() if amount}
+
+
+def _ms(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp() * 1_000
 
 
 def _passed(fact: Fact) -> bool:
@@ -159,6 +173,9 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             step, direction = fields["step"], fields["direction"]
             asked[saga].add((step, direction))
+            execute_at = courses.by_id[saga].params.get("execute_at")
+            if execute_at and _ms(execute_at) > fields["at_ms"]:
+                yield f"courses: {saga}: {step} is asked for before {execute_at}"
             for planned in courses.by_id[saga].plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
                 if direction == "do" and name == step:
