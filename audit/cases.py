@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
+from audit.conditions import due
 from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
@@ -128,14 +129,15 @@ class Cases:
                 step.name,
                 reversible=step.undo is not None and not step.pivot,
                 waits=step.wait is not None,
-                may_skip=bool(step.when),
             )
             for step in event.plan.steps
         )
         case.steps = self._plans.setdefault(steps, steps)
+        case.due = {step.name: due(step, event.params) for step in event.plan.steps if step.when}
         case.barred = _barred(event)
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
+        self._not_to_be_skipped(case, event, place, offset)
         try:
             asked = asked_of(event)
         except Misnamed as error:
@@ -158,11 +160,12 @@ class Cases:
         effect.succeeded_at = offset
 
     def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
-        if not any(step.name == event.step and step.may_skip for step in case.steps):
+        if case.due.get(event.step, True):
             self._say("step_skipped", event, place, offset, f"{event.step} to be done", "skipped")
         case.skipped |= {event.step}
 
     def _waiting(self, case: Case, event: StepWaiting, place: Place, offset: int) -> None:
+        self._not_to_be_skipped(case, event, place, offset)
         case.reason, case.step = WAITING, event.step
 
     def _waited(
@@ -173,13 +176,19 @@ class Cases:
             case.step = event.still_waiting
         if isinstance(event, SignalAccepted):
             done = event.verdict == "approve"
-            barred = (case.barred or {}).get(event.step)
+            barred = case.barred.get(event.step)
             if done and barred is not None and barred.casefold() == event.who.casefold():
                 self._say("approved_by", event, place, offset, f"not {barred}", event.who)
         else:
             done = not event.reason
         if done:
             case.passed |= {event.step}
+
+    def _not_to_be_skipped(
+        self, case: Case, event: StepRequested | StepWaiting, place: Place, offset: int
+    ) -> None:
+        if case.due.get(event.step) is False:
+            self._say("step_skipped", event, place, offset, f"{event.step} skipped", "begun")
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
         case.reason = event.reason
@@ -291,13 +300,12 @@ def _case(saga_id: str) -> Case:
     return Case(saga_id, effects={}, transit={}, holds=set())
 
 
-def _barred(event: SagaStarted) -> dict[str, str] | None:
-    named = {
+def _barred(event: SagaStarted) -> dict[str, str]:
+    return {
         step.name: str(event.params.get(step.wait.not_by.removeprefix("params.")))
         for step in event.plan.steps
         if isinstance(step.wait, AwaitSignal) and step.wait.not_by
     }
-    return named or None
 
 
 def _effect(case: Case, key: str) -> Effect:

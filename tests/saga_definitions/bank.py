@@ -9,7 +9,14 @@ from typing import Any
 from account_service.machine import AccountMachine
 from account_service.service import INPUTS as ACCOUNT_INPUTS
 from journal.machine import Machine
-from messages.account import AccountCommand, CloseAccount, Deposit, Freeze, OpenAccount
+from messages.account import (
+    AccountCommand,
+    AccountEvent,
+    CloseAccount,
+    Deposit,
+    Freeze,
+    OpenAccount,
+)
 from messages.saga import FINISHED, SagaEvent, SignalSaga, StartSaga, Verdict
 from orchestrator.machine import SagaMachine
 from orchestrator.service import INPUTS as SAGA_INPUTS
@@ -20,13 +27,14 @@ NOW_MS = 1_767_225_600_000
 
 
 class Bank:
-    """`events`: of the sagas. Balances in minor units by account."""
+    """`events`: of the sagas; `account_events`. Balances in minor units by account."""
 
     def __init__(self, **balances: tuple[int, str]) -> None:
         self.now_ms = NOW_MS
         self.sagas = SagaMachine()
         self.accounts = AccountMachine()
         self.events: list[SagaEvent] = []
+        self.account_events: list[AccountEvent] = []
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._names = 0
         for account, (balance, currency) in balances.items():
@@ -125,6 +133,5 @@ class Bank:
     def _fold(self, machine: Machine[Any, Any], events: Any) -> None:
         for event in events:
             machine.evolve(event)
-            if machine is self.sagas:
-                self.events.append(event)
+            (self.events if machine is self.sagas else self.account_events).append(event)
             self._waiting.extend((out.topic, out.value) for out in machine.outputs(event))
