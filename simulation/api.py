@@ -23,6 +23,10 @@ from messages.saga import (
     RecoveryAccepted,
     RecoveryRefused,
     SagaAccepted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
+    SignalSaga,
     StartRefused,
     StartRepeated,
     StartSaga,
@@ -111,6 +115,18 @@ class Api:
         place = self._place(ORCHESTRATOR.input, command.saga_id)
         return await self._ask(place, command.saga_id, command, command.request_id, answers)
 
+    async def signal_saga(self, command: SignalSaga) -> Heard:
+        """Raises NoAnswer."""
+
+        def answers(event: Any) -> bool:
+            return (
+                isinstance(event, SignalAccepted | SignalRepeated | SignalRefused)
+                and event.request_id == command.request_id
+            )
+
+        place = self._place(ORCHESTRATOR.input, command.saga_id)
+        return await self._ask(place, command.saga_id, command, command.request_id, answers)
+
     async def ask_account(self, command: AccountCommand) -> Heard:
         """Raises NoAnswer."""
         content = fingerprint(command)
@@ -128,7 +144,7 @@ class Api:
         self,
         place: Place,
         key: str,
-        command: StartSaga | RecoverSaga | AccountCommand,
+        command: StartSaga | RecoverSaga | SignalSaga | AccountCommand,
         request_id: str,
         answers: Callable[[Any], bool],
     ) -> Heard:

@@ -34,6 +34,11 @@ _TOLD: Final = frozenset(
         "SagaResumed",
         "RecoveryAccepted",
         "RecoveryRefused",
+        "StepWaiting",
+        "WaitEnded",
+        "SignalAccepted",
+        "SignalRepeated",
+        "SignalRefused",
     )
 )
 
