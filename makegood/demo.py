@@ -1,6 +1,6 @@
 """The demo: the whole bank on this machine, 5,000 transfers with failures, a crash in the middle,
-the same file once more, transfers of other shapes, and the audit. It succeeds only if all of it came
-out as it must.
+the same file once more, transfers of other shapes, and the audit. It succeeds only if all of it
+came out as it must.
 """
 
 import asyncio
