@@ -1,4 +1,4 @@
-"""Asks the services through their input topics and hears the answer in their journals.
+"""Asks the services through their input topics and hears what they answer.
 
 Knows nothing of HTTP. What it asks for is named by saga id or effect id, so that asking again is
 always safe: whoever gets `NoAnswer`, `RequestInDoubt` or `NotFollowing` may repeat the question.
@@ -11,7 +11,6 @@ from prometheus_client import Histogram
 
 from account_service.fingerprint import fingerprint
 from account_service.service import TOPICS as ACCOUNT
-from api import hearing
 from api.follower import Follower
 from journal.log import Place
 from journal.records import request_entry
@@ -25,6 +24,8 @@ from messages.saga import (
     CompensationStarted,
     RecoverSaga,
     RecoveryRefused,
+    SagaAccepted,
+    SagaAnswer,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -153,7 +154,7 @@ class Gateway:
             try:
                 async with asyncio.timeout(self.answer_s):
                     seen = await self._answer(command, watch)
-                    event: hearing.Event = seen.event
+                    event: SagaAnswer = seen.event
                     if isinstance(event, RecoveryRefused):
                         return Refused(event.reason, event.detail)
                     # What it led to stands in the same batch, right behind it.
@@ -173,7 +174,7 @@ class Gateway:
                     seen = await self._answer(command, watch)
             except TimeoutError:
                 raise NoAnswer(ORCHESTRATOR.name, self.answer_s) from None
-        event: hearing.Event = seen.event
+        event: SagaAnswer = seen.event
         if isinstance(event, SignalRefused):
             return Refused(event.reason, event.detail)
         if isinstance(event, SignalRepeated):
@@ -225,13 +226,13 @@ async def _started(watch: Watch, request_id: str) -> SagaNews | Refused:
     """The engine's answer to this one request."""
     while True:
         seen = await watch.next()
-        event: hearing.Event = seen.event
-        if not isinstance(event, hearing.Started | StartRepeated | StartRefused):
+        event: SagaAnswer = seen.event
+        if not isinstance(event, SagaAccepted | StartRepeated | StartRefused):
             continue
         if event.request_id != request_id:
             continue
         match event:
-            case hearing.Started():
+            case SagaAccepted():
                 return _news("running", "", False, seen)
             case StartRepeated():
                 return _news(event.state, event.reason, True, seen)
@@ -254,7 +255,7 @@ async def _ended(watch: Watch, news: SagaNews, until: float) -> SagaNews:
 
 
 def _after(news: SagaNews, seen: Seen) -> SagaNews:
-    event: hearing.Event = seen.event
+    event: SagaAnswer = seen.event
     repeated = news.repeated
     if isinstance(event, SagaCompleted):
         return _news("completed", "", repeated, seen)

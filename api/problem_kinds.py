@@ -119,7 +119,7 @@ KINDS: Final[dict[str, Kind]] = {
     "not-ready": Kind(
         503,
         "Not ready yet",
-        "The request was not taken: the journals are not followed yet.",
+        "The request was not taken: the answers are not followed yet.",
         _SAME_KEY,
         2,
     ),

@@ -105,6 +105,13 @@ class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStart
     plan: Plan
 
 
+class SagaAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaAccepted.v1"):
+    """Tells whoever asked by `request_id` that the saga was started: as much of `SagaStarted`."""
+
+    saga_id: str
+    request_id: str
+
+
 class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
     """The same request again: answered with the saga as it stands."""
 
@@ -348,3 +355,22 @@ SagaEvent = (
     | SignalRepeated
     | SignalRefused
 )
+
+SagaAnswer = (
+    SagaAccepted
+    | StartRepeated
+    | StartRefused
+    | CompensationStarted
+    | SagaCompleted
+    | SagaCompensated
+    | SagaParked
+    | SagaResumed
+    | RecoveryAccepted
+    | RecoveryRefused
+    | StepWaiting
+    | WaitEnded
+    | SignalAccepted
+    | SignalRepeated
+    | SignalRefused
+)
+"""What is told to those outside: of steps only how a wait goes on."""

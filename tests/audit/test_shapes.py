@@ -1,4 +1,4 @@
-"""The audit of sagas that skip, wait and split: it confirms what happened, and sees tampering."""
+"""The audit of sagas that skip, wait and split: yes to what happened, no to tampering."""
 
 from collections.abc import Callable
 from typing import Any

@@ -9,6 +9,7 @@ from typing import Any
 from account_service.machine import AccountMachine
 from account_service.service import INPUTS as ACCOUNT_INPUTS
 from journal.machine import Machine
+from journal.topics import ANSWERS
 from messages.account import (
     AccountCommand,
     AccountEvent,
@@ -134,4 +135,6 @@ class Bank:
         for event in events:
             machine.evolve(event)
             (self.events if machine is self.sagas else self.account_events).append(event)
-            self._waiting.extend((out.topic, out.value) for out in machine.outputs(event))
+            self._waiting.extend(
+                (out.topic, out.value) for out in machine.outputs(event) if out.topic != ANSWERS
+            )
