@@ -14,6 +14,8 @@ from litestar.response import Redirect
 
 from api.problem_kinds import KINDS
 from api.problems import Problem
+from messages.money import MINOR_DIGITS
+from messages.wire import encode
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -25,7 +27,12 @@ _HEADERS: Final = {
     # Asked for each time and answered with 304: a new release shows at once.
     "Cache-Control": "no-cache",
 }
-_TYPES: Final = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_TYPES: Final = {
+    "html": "text/html",
+    "js": "text/javascript",
+    "css": "text/css",
+    "json": "application/json",
+}
 
 
 class _Part(NamedTuple):
@@ -34,16 +41,18 @@ class _Part(NamedTuple):
     etag: str
 
 
-def _load() -> dict[str, _Part]:
-    parts: dict[str, _Part] = {}
-    for file in (files("api") / "pages").iterdir():
-        content = file.read_bytes()
-        kind = _TYPES[file.name.rpartition(".")[2]]
-        parts[file.name] = _Part(content, kind, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
-    return parts
+def _part(name: str, content: bytes) -> _Part:
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return _Part(content, _TYPES[name.rpartition(".")[2]], f'"{digest}"')
 
 
-_PARTS: Final = _load()
+_PARTS: Final = {
+    **{
+        file.name: _part(file.name, file.read_bytes())
+        for file in (files("api") / "pages").iterdir()
+    },
+    "currencies.json": _part("currencies.json", encode(MINOR_DIGITS)),
+}
 
 
 @get("/", include_in_schema=False)

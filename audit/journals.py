@@ -31,13 +31,15 @@ _DEAD_LETTERS: Final = "deadletter/0"
 
 Handler = Callable[[Any, Place, int], None]
 """Takes an event that counts, its place and its offset."""
+Keeper = Callable[[Any, int, bytes], None]
+"""Takes an event that counts, its offset and the value of its record."""
 
 
 class Journal:
     """Fed every record of `place`, in order, from offset 0 up to `end`.
 
     `cut`: an earlier end of the journal (see `auditor.py`). `partitions`: input topic -> how many
-    it has. `handle` gets the service's events.
+    it has. `handle` gets the service's events, `keep` also what they were decoded from.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Journal:
         partitions: Mapping[str, int],
         findings: Findings,
         handle: Handler,
+        keep: Keeper | None = None,
     ) -> None:
         self.place = place
         self.cut = cut
@@ -65,6 +68,7 @@ class Journal:
         self._count = partitions[ACCOUNT_INPUT if place.topic == ACCOUNTS else SAGA_INPUT]
         self._findings = findings
         self._handle = handle
+        self._keep = keep
         self._codec = _CODECS[place.topic]
         self._is_saga = place.topic == SAGAS
         self._epoch_header = b""
@@ -161,6 +165,8 @@ class Journal:
         elif event.reply_to and event.saga_id:
             self._route(event.reply_to, event.saga_id)
         self._handle(event, self.place, offset)
+        if self._keep is not None:
+            self._keep(event, offset, record.value or b"")
 
     # Links
 

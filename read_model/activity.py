@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, func, select
+from sqlalchemy import ARRAY, Double, Select, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from read_model.tables import sagas
@@ -12,6 +12,9 @@ from read_model.tables import sagas
 MINUTES: Final = 10
 SAMPLE: Final = 10_000
 """Durations are of the newest so many sagas of those minutes, else all had to be sorted."""
+
+
+_PERCENTILES: Final = literal([0.5, 0.95, 0.99], ARRAY(Double))
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -68,7 +71,7 @@ def _durations(since: datetime) -> Select[*tuple[Any, ...]]:
         .subquery()
     )
     took_ms = func.extract("epoch", newest.c.finished_at - newest.c.started_at) * 1_000
-    percentiles = func.percentile_cont([0.5, 0.95, 0.99]).within_group(took_ms)
+    percentiles = func.percentile_cont(_PERCENTILES).within_group(took_ms)
     return select(func.count().label("sample"), percentiles.label("percentiles")).where(
         newest.c.finished_at.is_not(None)
     )
