@@ -59,13 +59,17 @@ def _why(event: Fields) -> str:
     return f"{event['reason']} ({detail})" if detail else str(event["reason"])
 
 
+def _standing(event: Fields) -> list[str]:
+    return [text for text in (event["state"], event.get("reason")) if text]
+
+
 def _at_step(event: Fields) -> str:
     return f" at {event['step']}" if event.get("step") else ""
 
 
 _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
     "SagaStarted": lambda e: f"started for {e['tenant']}",
-    "StartRepeated": lambda _: "asked for again under the same key",
+    "StartRepeated": lambda e: f"asked for again; told that it is {' '.join(_standing(e))}",
     "StartRefused": lambda e: f"start refused: {_why(e)}",
     "StepRequested": _requested,
     "StepSucceeded": lambda e: f"{_step(e)} succeeded",
@@ -76,7 +80,7 @@ _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
     "SagaCompleted": lambda _: "completed",
     "SagaCompensated": lambda e: f"compensated: {e['reason']}",
     "SagaParked": lambda e: f"parked{_at_step(e)}, needs a person: {_why(e)}",
-    "SagaResumed": lambda e: f"goes on, {e['state']}: {e['reason']}",
+    "SagaResumed": lambda e: f"goes on{_at_step(e)}, {e['state']}: {e['reason']}",
     "RecoveryAccepted": lambda e: f"{e['action']} by {e['who']}: {e['why']}",
     "RecoveryRefused": lambda e: (
         f"{e['action']} by {e['who']} ({e['why']}) refused: {_why(e)}; nothing has changed"

@@ -72,6 +72,7 @@ live.addEventListener("click", () => {
   live.setAttribute("aria-pressed", String(on));
   live.textContent = on ? "Live updates" : "Paused";
   if (on) refresh();
+  else clearTimeout(timer);
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && live.getAttribute("aria-pressed") === "true") refresh();

@@ -18,32 +18,42 @@ export function h(name, attributes, ...children) {
   return made;
 }
 
-/** Make `place` hold `wanted`, keeping the elements that are there: focus and selection stay.
- *  `wanted` must have no listeners: an element that is kept has its own. */
+/** Make `place` hold `wanted`, keeping the elements that are there, by their `data-key` if they
+ *  have one: focus, selection and what was opened stay. `wanted` must have no listeners: an element
+ *  that is kept keeps its own. */
 export function show(place, ...wanted) {
-  const old = [...place.childNodes];
-  wanted.flat().forEach((node, i) => {
-    if (i >= old.length) place.append(node);
-    else patch(old[i], node);
-  });
-  old.slice(wanted.flat().length).forEach((node) => node.remove());
+  const known = new Set(Array.from(place.childNodes, key));
+  let at = place.firstChild;
+  for (const node of wanted.flat()) {
+    if (key(node) !== undefined && known.has(key(node))) {
+      while (at && key(at) !== key(node)) at = drop(at);
+    }
+    if (at && at.nodeName === node.nodeName && key(at) === key(node)) {
+      patch(at, node);
+      at = at.nextSibling;
+    } else place.insertBefore(node instanceof Node ? node : document.createTextNode(node), at);
+  }
+  while (at) at = drop(at);
+}
+
+function drop(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 function patch(old, wanted) {
-  const same = old.nodeName === wanted.nodeName && key(old) === key(wanted);
-  if (!same) old.replaceWith(wanted);
-  else if (old.nodeType === Node.TEXT_NODE) {
+  if (old.nodeType === Node.TEXT_NODE) {
     if (old.data !== wanted.data) old.data = wanted.data;
-  } else {
-    for (const { name } of [...old.attributes]) {
-      // What a person has opened stays open.
-      if (!wanted.hasAttribute(name) && name !== "open") old.removeAttribute(name);
-    }
-    for (const { name, value } of wanted.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    }
-    show(old, ...wanted.childNodes);
+    return;
   }
+  for (const { name } of [...old.attributes]) {
+    if (!wanted.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of wanted.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  show(old, ...wanted.childNodes);
 }
 
 const key = (node) => node.dataset?.key;
