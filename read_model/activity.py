@@ -1,6 +1,6 @@
 """How the bank does at the moment: sagas by the minute, and how long they took."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -48,7 +48,8 @@ async def activity(engine: AsyncEngine, now: datetime) -> Activity:
 
 
 def _minutes(since: datetime) -> Select[*tuple[Any, ...]]:
-    minute = func.date_trunc("minute", sagas.c.started_at)
+    # Not date_trunc: that asks for the time zone row by row and takes half as long again.
+    minute = func.date_bin(timedelta(minutes=1), sagas.c.started_at, datetime.fromtimestamp(0, UTC))
     return (
         select(
             minute,

@@ -1,7 +1,7 @@
 """A saga's events in words, for people: one line each.
 
-The texts hold what strangers wrote (reasons, details, who and why); whoever shows them escapes them.
-An event of a type that is not known here is told by its name, so new ones need nothing.
+The texts hold what strangers wrote (reasons, details, who and why): whoever shows them escapes
+them. An event of a type that is not known here is told by its name, so new ones need nothing.
 """
 
 import re

@@ -1,4 +1,5 @@
-// Which page is shown, and when it is asked for anew: every 2 seconds, unless nobody looks.
+// Which page is shown, and when it is asked for anew: every 2 seconds, more rarely when answers take
+// long, and not at all when nobody looks.
 
 import { accounts } from "./accounts.js";
 import { Refused, get } from "./api.js";
@@ -9,6 +10,7 @@ import { sagas } from "./sagas.js";
 
 const EVERY_MS = 2_000;
 const AWAY_MS = 8_000;
+const TIMES = 10;
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
@@ -47,9 +49,11 @@ function open() {
 async function refresh() {
   clearTimeout(timer);
   const page = current;
-  let pause = EVERY_MS;
+  const began = performance.now();
+  let pause;
   try {
     await page.refresh();
+    pause = Math.max(EVERY_MS, TIMES * (performance.now() - began));
     if (page === current) say("", connection);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
