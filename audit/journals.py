@@ -33,13 +33,15 @@ _TOLD: Final[frozenset[type]] = frozenset((SagaStarted, *get_args(SagaAnswer))) 
 
 Handler = Callable[[Any, Place, int], None]
 """Takes an event that counts, its place and its offset."""
+Keeper = Callable[[Any, int, bytes], None]
+"""Takes an event that counts, its offset and the value of its record."""
 
 
 class Journal:
     """Fed every record of `place`, in order, from offset 0 up to `end`.
 
     `cut`: an earlier end of the journal (see `auditor.py`). `partitions`: input topic -> how many
-    it has. `handle` gets the service's events.
+    it has. `handle` gets the service's events, `keep` also what they were decoded from.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Journal:
         partitions: Mapping[str, int],
         findings: Findings,
         handle: Handler,
+        keep: Keeper | None = None,
     ) -> None:
         self.place = place
         self._answers = f"{place.topic.removesuffix('.journal')}.answers/{place.partition}"
@@ -68,6 +71,7 @@ class Journal:
         self._count = partitions[ACCOUNT_INPUT if place.topic == ACCOUNTS else SAGA_INPUT]
         self._findings = findings
         self._handle = handle
+        self._keep = keep
         self._codec = _CODECS[place.topic]
         self._is_saga = place.topic == SAGAS
         self._epoch_header = b""
@@ -168,6 +172,8 @@ class Journal:
         else:
             self._give(self._answers)
         self._handle(event, self.place, offset)
+        if self._keep is not None:
+            self._keep(event, offset, record.value or b"")
 
     # Links
 

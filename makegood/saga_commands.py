@@ -5,13 +5,14 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import uvloop
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from makegood import saga_rendering
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client
 
@@ -60,14 +61,46 @@ def list_(
 
 
 @app.command
-def show(saga: str, /, *, api: ApiUrl = None) -> None:
-    """A saga as the read model knows it."""
+def show(
+    saga: str,
+    /,
+    *,
+    limit: Annotated[int, Parameter(help="Show at most so many events.")] = 1_000,
+    json: Annotated[bool, Parameter(help="The saga and its events as one JSON object.")] = False,
+    api: ApiUrl = None,
+) -> None:
+    """How a saga and its steps stand, and all that has happened to it, from its start on."""
 
-    async def get() -> dict[str, Any]:
+    async def run() -> None:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/sagas/{saga}")
+            found = await client.get(f"/sagas/{quote(saga, safe='')}")
+            events = _timeline(client, found, limit)
+            if json:
+                console.print_json(data={**found, "timeline": [event async for event in events]})
+                return
+            console.print(saga_rendering.standing(found))
+            console.print(saga_rendering.steps(found))
+            shown = 0
+            async for event in events:
+                console.print(saga_rendering.line(event, found["started_at"]))
+                shown += 1
+            if shown == limit:
+                console.print(f"{shown:,} events shown; --limit shows more")
 
-    console.print_json(data=uvloop.run(get()))
+    uvloop.run(run())
+
+
+async def _timeline(client: Client, saga: dict[str, Any], limit: int) -> AsyncGenerator[Any]:
+    """The first `limit` events of `saga`, page by page."""
+    left, first = limit, 0
+    while left > 0:
+        size = min(left, _PAGE)
+        page = await client.get(f"/sagas/{saga['id']}/timeline?from={first}&limit={size}")
+        for entry in page["entries"]:
+            yield entry
+        if page["next"] is None:
+            return
+        left, first = left - size, page["next"]
 
 
 @app.command

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from journal.log import Record
 from messages.account import (
     AccountClosed,
     AccountOpened,
@@ -55,8 +56,12 @@ from messages.saga import (
     WaitEnded,
 )
 from messages.wire import encode
+from read_model.history import Item, named, without_plan
 
-WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
+WITHOUT_TRACE: Final = (CommandRefused, EffectRepeated, EffectVoided)
+"""Events of accounts that change no row."""
+
+HISTORY_ONLY: Final = (
     StartRepeated,
     StartRefused,
     StepRequested,
@@ -69,12 +74,9 @@ WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
     StepSkipped,
     SignalRepeated,
     SignalRefused,
-    CommandRefused,
-    EffectRepeated,
-    EffectVoided,
 )
-"""Events that change no row. Steps are many and `updated_at` is not worth a write for each: it
-tells when the saga's state last changed. A saga's steps are read from the journal."""
+"""Events that a saga's history tells and its row does not: they are kept without being decoded.
+Steps are many and `updated_at` is not worth a write for each: it tells when the state changed."""
 
 
 class SagaOutcome(msgspec.Struct, gc=False):
@@ -136,10 +138,19 @@ class Changes:
 
     A saga or account that is new in this batch stands in `new_sagas` / `new_accounts` AND, with
     what became of it, in `outcomes` / `account_changes`. `world`: (currency, partition) -> what
-    is to be added to the balance.
+    is to be added to the balance. `histories`: key -> its saga's events of this batch, as
+    `read_model.history` stores them; `plans`: those that they name.
     """
 
-    __slots__ = ("account_changes", "new_accounts", "new_sagas", "outcomes", "world")
+    __slots__ = (
+        "account_changes",
+        "histories",
+        "new_accounts",
+        "new_sagas",
+        "outcomes",
+        "plans",
+        "world",
+    )
 
     def __init__(self) -> None:
         self.new_sagas: dict[str, NewSaga] = {}
@@ -147,12 +158,30 @@ class Changes:
         self.new_accounts: dict[str, NewAccount] = {}
         self.account_changes: dict[str, AccountChange] = {}
         self.world: dict[tuple[str, int], int] = {}
+        self.histories: dict[bytes | None, list[Item]] = {}
+        self.plans: dict[str, bytes] = {}
 
     def add(self, event: object, partition: int) -> None:
         """Fold one event; an event that leaves no trace here is ignored."""
         fold = _FOLDS.get(type(event))
         if fold is not None:
             fold(self, event, partition)
+
+    def remember(self, record: Record) -> None:
+        """Add an event of a saga to its history: the record's key is the saga's id."""
+        self._remember(record, record.value or b"null")
+
+    def remember_start(self, event: SagaStarted, record: Record) -> None:
+        digest, plan = named(event.plan)
+        self.plans[digest] = plan
+        self._remember(record, without_plan(event, digest))
+
+    def _remember(self, record: Record, value: bytes) -> None:
+        history = self.histories.get(record.key)
+        if history is None:
+            self.histories[record.key] = [(record.offset, value)]
+        else:
+            history.append((record.offset, value))
 
     def outcome(
         self, event: Any, state: str, reason: str = "", step: str = "", *, finished: bool = False

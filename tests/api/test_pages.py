@@ -60,7 +60,16 @@ def test_every_refusal_is_a_kind_of_problem() -> None:
     assert set(REFUSALS.values()) <= set(KINDS)
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/transfers/a/b", "/docs/x", "/problems/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/transfers/a/b",
+        "/docs/x",
+        "/problems/x",
+        "/dashboard/x",
+    ],
+)
 async def test_an_unknown_path_is_a_problem(bank: Bank, path: str) -> None:
     answer = await bank.client.get(path)
     assert answer.status_code == 404
