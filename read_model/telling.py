@@ -37,8 +37,15 @@ def _step(event: Fields) -> str:
 
 
 def _requested(event: Fields) -> str:
-    waits_s = (event["timeout_at_ms"] - event["at_ms"]) / 1_000
-    return f"asked for {_step(event)}, waits {waits_s:g} s for the answer"
+    return f"asked for {_step(event)}, waits {_seconds(event, 'timeout_at_ms')} for the answer"
+
+
+def _seconds(event: Fields, until: str) -> str:
+    return f"{(event[until] - event['at_ms']) / 1_000:g} s"
+
+
+def _whom(event: Fields) -> str:
+    return f"{event['who']}: {event['why']}" if event.get("why") else str(event["who"])
 
 
 def _refused(event: Fields) -> str:
@@ -50,8 +57,9 @@ def _timed_out(event: Fields) -> str:
 
 
 def _next_try(event: Fields) -> str:
-    at_ms = event.get("retry_at_ms")
-    return f"next try in {(at_ms - event['at_ms']) / 1_000:g} s" if at_ms else "no further try"
+    if not event.get("retry_at_ms"):
+        return "no further try"
+    return f"next try in {_seconds(event, 'retry_at_ms')}"
 
 
 def _why(event: Fields) -> str:
@@ -81,6 +89,16 @@ _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
     "SagaCompensated": lambda e: f"compensated: {e['reason']}",
     "SagaParked": lambda e: f"parked{_at_step(e)}, needs a person: {_why(e)}",
     "SagaResumed": lambda e: f"goes on{_at_step(e)}, {e['state']}: {e['reason']}",
+    "StepSkipped": lambda e: f"{e['step']} skipped: its condition is not met",
+    "StepWaiting": lambda e: f"{e['step']} waits, {_seconds(e, 'until_ms')} at most",
+    "WaitEnded": lambda e: (
+        f"wait of {e['step']} over" + (f": {e['reason']}" if e["reason"] else "")
+    ),
+    "SignalAccepted": lambda e: f"{e['verdict']} of {e['step']} by {_whom(e)}",
+    "SignalRepeated": lambda e: f"signal sent again; told that it is {' '.join(_standing(e))}",
+    "SignalRefused": lambda e: (
+        f"{e['verdict']} of {e['step']} by {e['who']} refused: {_why(e)}; nothing has changed"
+    ),
     "RecoveryAccepted": lambda e: f"{e['action']} by {e['who']}: {e['why']}",
     "RecoveryRefused": lambda e: (
         f"{e['action']} by {e['who']} ({e['why']}) refused: {_why(e)}; nothing has changed"
