@@ -30,7 +30,10 @@ class Bounds(NamedTuple):
     duplicates: int = 1
     operators: int = 1
     faults: int | None = None
-    states: int = 50_000
+    states: int = 10_000
+
+
+BOUNDS: Final = Bounds()
 
 
 class Decide(Protocol):
@@ -145,11 +148,12 @@ def _refs(template: CommandTemplate | None) -> list[tuple[str, list[str]]]:
     """(field, path) of the references in a template."""
     if template is None:
         return []
-    return [
-        (field, value["ref"].split("."))
-        for field, value in template.fields.items()
-        if isinstance(value, dict)
-    ]
+    found: list[tuple[str, list[str]]] = []
+    for field, value in template.fields.items():
+        if isinstance(value, dict):
+            ref: str = value["ref"]
+            found.append((field, ref.split(".")))
+    return found
 
 
 def _result(plan: Plan, step: str) -> dict[str, Any]:

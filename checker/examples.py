@@ -12,7 +12,9 @@ _TRIES: Final = 100_000
 _AMOUNTS: Final = (100, 200, 300, 400, 500, 1, 2, 3)
 
 
-def example_params(definition: Definition, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def example_params(
+    definition: Definition, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """`given`, and for the other required parameters the first values that obey the rules.
 
     Raises `CannotCheck` when none are found.

@@ -1,10 +1,10 @@
 """The search: all histories with no fault, then those with one, and so on.
 
-A moment that can be reached in several ways is looked at once, by the way with the fewest faults and
-among these the shortest, so that the first counterexample is the simplest one. Steps that differ in
-name, account and amount only are interchangeable: of moments that differ in nothing but which of
-them stands where, one is looked at. What can't be seen that way is only which of several such steps
-the engine names first.
+A moment that can be reached in several ways is looked at once, by the way with the fewest faults
+and among these the shortest, so that the first counterexample is the simplest one. Steps that
+differ in name, accounts and amounts only are interchangeable: of moments that differ in nothing but
+which of them stands where, one is looked at. What can't be seen that way is only which of several
+such steps the engine names first.
 """
 
 import heapq
@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from checker.course import ENGINE, Bounds, Course, Engine, course_of
+from checker.course import BOUNDS, ENGINE, Bounds, Course, Engine, course_of
 from checker.happenings import Happening, happenings, without_spent
 from checker.participants import held, moved, transit
 from checker.rules import wrong_with_event, wrong_with_happening, wrong_with_moment
-from checker.world import NOW, SAGA, World, order_of, with_due
+from checker.world import NOW, SAGA, Order, World, order_of, with_due
 from messages.plan import Plan
 from messages.saga import SagaEvent, StartRefused, StepRequested
 from orchestrator.progress import TIMED_OUT, UNSURE
@@ -66,7 +66,7 @@ class Findings(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """How a moment was reached: number of the one before, position among what could happen there."""
+    """How a moment was reached: the number of the one before, and which happening of that one."""
 
     before: int
     position: int
@@ -76,11 +76,11 @@ def explore(
     definition: Definition,
     params: Mapping[str, Any],
     *,
-    bounds: Bounds = Bounds(),
+    bounds: Bounds = BOUNDS,
     engine: Engine = ENGINE,
 ) -> Findings:
     """Look at every history within the bounds. Raises `CannotCheck`."""
-    began = time.process_time()
+    began = time.perf_counter()
     course = course_of(definition, params, engine, bounds)
     search = _Search(course)
     counterexample = search.run()
@@ -90,7 +90,7 @@ def explore(
         search.states,
         search.transitions,
         dict(search.ends),
-        time.process_time() - began,
+        time.perf_counter() - began,
         counterexample,
     )
 
@@ -103,6 +103,7 @@ class _Search:
         self.transitions = 0
         self.ends: Counter[str] = Counter()
         self._queue: list[tuple[int, int, int, World, str]] = []
+        self._seen: dict[tuple[Any, ...], int] = {}
         self._known: dict[tuple[Any, ...], dict[tuple[int, int], int]] = {}
         self._cost: list[tuple[int, int]] = []
         self._found: list[_Found] = []
@@ -144,12 +145,17 @@ class _Search:
 
     def _reach(self, world: World, problem: str, faults: int, depth: int, found: _Found) -> int:
         """The number of the moment, or of one from which all can happen that can from it."""
-        key = (_key(self.course, world), problem)
         cost = (faults, depth)
-        known = self._known.setdefault(key, {})
         left = (world.duplicates, world.operators)
+        raw = (_key(self.course, world), left, problem)
+        number = self._seen.get(raw)
+        if number is not None and self._cost[number] <= cost:
+            return number
+        world, problem = _seen_whole(self.course, world, problem)
+        known = self._known.setdefault((_key(self.course, world), problem), {})
         for (duplicates, operators), number in known.items():
             if duplicates >= left[0] and operators >= left[1] and self._cost[number] <= cost:
+                self._seen[raw] = number
                 return number
         number = known.get(left)
         if number is None:
@@ -158,6 +164,7 @@ class _Search:
             self._found.append(found)
         else:
             self._cost[number], self._found[number] = cost, found
+        self._seen[raw] = number
         heapq.heappush(self._queue, (faults, depth, number, world, problem))
         return number
 
@@ -182,12 +189,12 @@ class _Search:
         while self._found[number].before >= 0:
             positions.append(self._found[number].position)
             number = self._found[number].before
-        world, _ = _begin(self.course)
+        world, _ = _seen_whole(self.course, *_begin(self.course))
         events = self.course.engine.decide(None, self.course.start, NOW, self.course.definitions)
         timeline = [_moment("the caller asks", events, world)]
         for position in reversed(positions):
             happening = next(islice(happenings(self.course, world), position, None))
-            world, _ = _fold(self.course, happening.world, happening)
+            world, _ = _seen_whole(self.course, *_fold(self.course, happening.world, happening))
             timeline.append(_moment(happening.text, happening.events, world))
         return Counterexample(problem, faults, timeline)
 
@@ -216,11 +223,18 @@ def _fold(course: Course, world: World, happening: Happening) -> tuple[World, st
     problem = problem or wrong_with_happening(happening, world)
     if world.saga is not before:
         world = world._replace(saga=with_due(world.saga, []))
+    return world, problem
+
+
+def _seen_whole(course: Course, world: World, problem: str) -> tuple[World, str]:
+    """What takes its time, and need not be done for a moment that is known: what is wrong with how
+    things stand, and which messages have no part to play any more."""
     problem = problem or wrong_with_moment(course, world)
     return world if problem else without_spent(course, world), problem
 
 
 _NO_PLAN: Final = Plan("", 0, 0, ())
+_encode: Final = msgspec.msgpack.Encoder().encode
 _TELLING: Final = UNSURE | {TIMED_OUT, ""}
 
 
@@ -234,44 +248,30 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
     whole = msgspec.structs.replace(
         saga, plan=_NO_PLAN, params={}, steps=(), parked_step="", reason=""
     )
-    parts = [
-        (
-            msgspec.json.encode(
-                step if step.reason in _TELLING else msgspec.structs.replace(step, reason="refused")
-            ),
-            saga.parked_step == planned.name,
-            *_around(world, planned.name),
-        )
-        for planned, step in zip(course.plan.steps, saga.steps, strict=True)
-    ]
-    ordered = [tuple(sorted(parts[i] for i in alike)) for alike in course.alike]
-    return (msgspec.json.encode(whole), *ordered)
+    around: dict[str, list[tuple[Any, ...]]] = {name: [] for name in course.parts}
+    asked: set[str] = set()
+    for o in world.orders:
+        asked.add(o.effect)
+        around[o.step].append(("order", o.direction, o.attempt, _unusual(o)))
+    for a in world.answers:
+        around[a.step].append(("answer", *a[1:4]))
+    for e in world.effects:
+        # Which attempt was refused, and why, only another one under way can ask.
+        told = e[1:] if e.order.effect in asked else e[1:2]
+        around[e.order.step].append(("effect", e.order.direction, _unusual(e.order), *told))
+    parts: list[tuple[Any, ...]] = []
+    for name, step in zip(course.parts, saga.steps, strict=True):
+        if step.reason not in _TELLING:
+            step = msgspec.structs.replace(step, reason="refused")
+        parts.append((_encode(step), saga.parked_step == name, *sorted(around[name])))
+    ordered = (tuple(sorted(parts[i] for i in alike)) for alike in course.alike)
+    return (_encode(whole), *ordered)
 
 
-def _around(world: World, step: str) -> tuple[Any, ...]:
-    """What is under way and done for `step`, without its name."""
-    orders = sorted(
-        (o.direction, o.attempt, _unusual(o.step, o.direction, o.effect))
-        for o in world.orders
-        if o.step == step
-    )
-    answers = sorted(a[1:] for a in world.answers if a.step == step)
-    effects = sorted(
-        (
-            e.order.direction,
-            # Which attempt was refused, and why, only another one under way can ask.
-            *(e[1:] if any(o.effect == e.order.effect for o in world.orders) else e[1:2]),
-            _unusual(step, e.order.direction, e.order.effect),
-        )
-        for e in world.effects
-        if e.order.step == step
-    )
-    return tuple(orders), tuple(answers), tuple(effects)
-
-
-def _unusual(step: str, direction: str, effect: str) -> str:
+def _unusual(order: Order) -> str:
     """The effect id, if it isn't the one that every attempt should have."""
-    return "" if effect == f"{SAGA}/{step}/{direction}" else effect
+    usual = order.effect == f"{SAGA}/{order.step}/{order.direction}"
+    return "" if usual else order.effect
 
 
 def _moment(text: str, events: Sequence[SagaEvent], world: World) -> Moment:

@@ -115,9 +115,7 @@ def _timers(course: Course, world: World) -> Iterator[Happening]:
         yield Happening(text, 1 if field != "retry_at_ms" else 0, world, events, must_act=True)
     if len(due) > 1:
         events = engine.on_time(with_due(saga, due), NOW)
-        yield Happening(
-            "the engine was down: all timers are due", 1, world, events, must_act=True
-        )
+        yield Happening("the engine was down: all timers are due", 1, world, events, must_act=True)
 
 
 def _operators(course: Course, world: World) -> Iterator[Happening]:

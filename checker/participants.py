@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from checker.world import Answer, Effect, Order, World, content
+from checker.world import Answer, Effect, Order, Outcome, World, content
 
 VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
 FORGOTTEN: Final = "effect_expired"
 
 _MOVES: Final = {"account.Debit.v1": -1, "account.Credit.v1": 1}
-_HOLD: Final = "account.Hold.v1"
-_USES_HOLD: Final = {"account.Capture.v1": "settled", "account.Release.v1": "undone"}
+_HOLDS: Final = frozenset(("account.Hold.v1",))
+_CAPTURE: Final = "account.Capture.v1"
+_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
 
 
 class Reaction(NamedTuple):
@@ -86,7 +87,7 @@ def _reasons(world: World, order: Order, refusals: tuple[str, ...]) -> tuple[str
 
 def _hold(world: World, order: Order) -> Effect | None:
     hold = world.effect(content(order.fields).get("hold_id", ""))
-    return hold if hold and hold.outcome == "applied" and hold.order.type == _HOLD else None
+    return hold if hold and hold.outcome == "applied" and hold.order.type in _HOLDS else None
 
 
 def _apply(world: World, order: Order) -> Iterator[tuple[str, World]]:
@@ -102,14 +103,13 @@ def _apply(world: World, order: Order) -> Iterator[tuple[str, World]]:
     if order.type in _USES_HOLD:
         if hold is None:
             return
-        outcome = _USES_HOLD[order.type]
-        world = world.with_effect(_plain(hold.order, "undone" if outcome == "undone" else "settled"))
+        world = world.with_effect(_plain(hold.order, "undone" if order.undoes else "settled"))
     elif forward is not None:
         world = world.with_effect(_plain(forward.order, "undone"))
     yield "is applied", world.with_effect(_plain(order, "applied"))
 
 
-def _plain(order: Order, outcome: Any) -> Effect:
+def _plain(order: Order, outcome: Outcome) -> Effect:
     return Effect(order._replace(attempt=0), outcome)
 
 
@@ -121,7 +121,7 @@ def moved(world: World) -> Counter[tuple[str, str]]:
             continue
         order, source = effect.order, effect.order
         sign = _MOVES.get(order.type, 0)
-        if order.type == "account.Capture.v1":
+        if order.type == _CAPTURE:
             hold = world.effect(content(order.fields)["hold_id"])
             assert hold is not None, "a capture is applied only where its hold stands"
             source, sign = hold.order, -1
@@ -141,4 +141,6 @@ def transit(world: World) -> dict[str, int]:
 
 def held(world: World) -> list[str]:
     """The steps whose holds stand."""
-    return [e.order.step for e in world.effects if e.order.type == _HOLD and e.outcome == "applied"]
+    return [
+        e.order.step for e in world.effects if e.order.type in _HOLDS and e.outcome == "applied"
+    ]
