@@ -6,7 +6,7 @@ second did not. All else of the plan is as it will run.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -151,8 +151,7 @@ def _refs(template: CommandTemplate | None) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     for field, value in template.fields.items():
         if isinstance(value, dict):
-            ref: str = value["ref"]
-            found.append((field, ref.split(".")))
+            found.append((field, cast("dict[str, str]", value)["ref"].split(".")))
     return found
 
 

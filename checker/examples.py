@@ -27,9 +27,10 @@ def example_params(
         params = {**given, **dict(zip(names, values, strict=True))}
         if not definition.check_params(params):
             return params
-    problems = definition.check_params({**given, **dict.fromkeys(names)})
+    first = {name: values[0] for name, values in zip(names, choices, strict=True)}
+    problems = definition.check_params({**given, **first})
     detail = "; ".join(f"{place}: {reason}" for place, reason in problems)
-    raise CannotCheck(definition.name, f"no values were found; give some with --params ({detail})")
+    raise CannotCheck(definition.name, f"{detail}; give values that obey the rules")
 
 
 def _values(definition: Definition, param: Param[object], number: int) -> Sequence[Any]:

@@ -157,8 +157,8 @@ def _wrong_belief(world: World, name: str, step: StepProgress) -> str:
 
 def wrong_with_happening(happening: Happening, after: World) -> str:
     """Whether the engine has let something pass that it had to act on."""
-    if happening.must_act and not happening.events:
-        return "a timer is due and nothing happens: the saga is stuck"
+    if happening.must_act and after.saga is happening.world.saga:
+        return "a timer is due and nothing changes: the saga is stuck"
     answer = happening.answer
     if answer is None:
         return ""

@@ -2,7 +2,7 @@
 picture."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import msgspec
 
@@ -43,14 +43,14 @@ def step_texts(step: PlannedStep) -> Iterator[tuple[str, str]]:
             yield field, _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     match value:
         case CommandTemplate():
             return command_text(value)
         case Retry():
             return retry_text(value)
         case tuple():
-            parts: tuple[Any, ...] = value
+            parts = cast("tuple[object, ...]", value)
             return ", ".join(_text(part) for part in parts) or "none"
         case str():
             return value
@@ -68,11 +68,10 @@ def _short(template: CommandTemplate) -> str:
     return template.type.split(".")[1]
 
 
-def _field_text(value: Any) -> str:
+def _field_text(value: object) -> str:
     if not isinstance(value, dict):
         return repr(value)
-    ref: str = value["ref"]
-    return ref.removeprefix("params.")
+    return cast("dict[str, str]", value)["ref"].removeprefix("params.")
 
 
 def retry_text(retry: Retry) -> str:

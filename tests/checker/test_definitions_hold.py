@@ -1,0 +1,82 @@
+"""The definitions that ship, and the simulator's, hold in every order of outcomes."""
+
+import pytest
+
+from checker.course import Bounds
+from checker.examples import example_params
+from checker.exploration import CannotCheck, Findings, explore
+from saga_definitions.dsl import Definition
+from saga_definitions.registry import shipped
+from simulation.definitions import COLLECT, PATIENT
+from tests.checker.broken import asks, by_hand, credit, debit
+
+SHIPPED = [
+    shipped().find(f"{name}@{version}")
+    for name in shipped().names()
+    for version in shipped().versions(name)
+]
+
+
+def held(found: Findings) -> Findings:
+    assert found.counterexample is None, found.counterexample
+    return found
+
+
+@pytest.mark.parametrize("definition", SHIPPED, ids=lambda d: f"{d.name}@{d.version}")
+def test_a_definition_that_ships_holds_in_every_history(definition: Definition) -> None:
+    found = held(explore(definition, example_params(definition)))
+    assert found.faults is None, "the bounds cut it short"
+    assert {"completed", "compensated", "parked"} <= found.ends.keys()
+
+
+def test_more_attempts_change_nothing() -> None:
+    definition = shipped().find("transfer")
+    few = explore(definition, example_params(definition))
+    found = held(explore(definition, example_params(definition), bounds=Bounds(attempts=3)))
+    assert found.faults is None
+    assert found.states > few.states
+
+
+def test_silence_that_is_not_borne_and_refusals_that_are_worth_another_try_hold() -> None:
+    assert held(explore(PATIENT, example_params(PATIENT))).faults is None
+
+
+def test_parallel_steps_hold_as_far_as_the_bounds_reach() -> None:
+    params = example_params(COLLECT, {"amount_minor": 100, "total_minor": 200})
+    found = held(explore(COLLECT, params, bounds=Bounds(faults=2)))
+    assert found.faults == 2
+
+
+def test_steps_that_are_alike_are_looked_at_in_one_order_only() -> None:
+    def split(*names: str) -> Definition:
+        legs = [credit(n, "debit", pivot=False, undo=asks("Debit", "bob")) for n in names]
+        paid = debit(
+            do=asks("Debit", "alice", 100 * len(names)),
+            undo=asks("Credit", "alice", 100 * len(names)),
+        )
+        return by_hand(paid, *legs)
+
+    alike = held(explore(split("a", "b", "c"), {}, bounds=Bounds(faults=1)))
+    *others, last = split("a", "b", "c").plan.steps
+    unlike = by_hand(*others, credit("c", "debit", pivot=False, undo=last.undo, timeout_ms=1))
+    assert alike.states < 0.7 * held(explore(unlike, {}, bounds=Bounds(faults=1))).states
+
+
+def test_without_faults_only_the_order_of_the_answers_is_open() -> None:
+    found = held(explore(by_hand(debit(), credit("credit", "debit")), {}, bounds=Bounds(faults=0)))
+    assert (found.states, found.ends) == (3, {"running": 2, "completed": 1})
+
+
+def test_when_the_states_run_out_it_says_how_many_faults_were_looked_at() -> None:
+    definition = shipped().find("transfer")
+    found = explore(definition, example_params(definition), bounds=Bounds(states=200))
+    assert found.states == 200
+    assert found.faults is not None and 0 < found.faults < 5
+
+
+def test_params_that_the_definition_refuses_are_told() -> None:
+    definition = shipped().find("transfer")
+    with pytest.raises(CannotCheck, match="amount_minor: must be an integer of minor units"):
+        example_params(definition, {"amount_minor": 0})
+    with pytest.raises(CannotCheck, match="source: is required"):
+        explore(definition, {})
