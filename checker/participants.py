@@ -14,6 +14,7 @@ from checker.world import Answer, Effect, Order, Outcome, World, content
 VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
 FORGOTTEN: Final = "effect_expired"
+NO_HOLD: Final = "hold_unknown"
 
 _MOVES: Final = {"account.Debit.v1": -1, "account.Credit.v1": 1}
 _HOLDS: Final = frozenset(("account.Hold.v1",))
@@ -81,7 +82,7 @@ def _reasons(world: World, order: Order, refusals: tuple[str, ...]) -> tuple[str
     if order.undoes and not _finds(world, order):
         return ()
     if order.type in _USES_HOLD and _hold(world, order) is None:
-        return ("hold_unknown",)
+        return (NO_HOLD,)
     return refusals
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 from checker.course import Course
 from checker.happenings import Happening
-from checker.participants import held, moved, transit
+from checker.participants import NO_HOLD, held, moved, transit
 from checker.world import World, order_of
 from messages.saga import (
     FINISHED,
@@ -130,6 +130,8 @@ def wrong_with_moment(course: Course, world: World) -> str:
     saga = world.saga
     twice: set[tuple[str, str]] = set()
     for effect in world.effects:
+        if effect.order.direction == "undo" and effect.reason == NO_HOLD:
+            return f"the undo of {effect.order.step} finds no hold to release, and never will"
         place = (effect.order.step, effect.order.direction)
         if effect.outcome in ("applied", "settled", "undone"):
             if place in twice:

@@ -81,9 +81,9 @@ BROKEN: dict[str, tuple[Definition, str]] = {
                 do=asks("Hold", "alice"),
                 undo=asks("Release", "alice", hold_id={"ref": "effect.other"}),
             ),
-            credit("credit", "other"),
+            credit("capture", "other", do=asks("Capture", "alice", hold_id={"ref": "effect.hold"})),
         ),
-        "",
+        "the undo of hold finds no hold to release",
     ),
     "a step before the pivot that can't be taken back": (
         by_hand(debit(undo=None), credit("credit", "debit")),

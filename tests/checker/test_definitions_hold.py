@@ -62,6 +62,12 @@ def test_steps_that_are_alike_are_looked_at_in_one_order_only() -> None:
     assert alike.states < 0.7 * held(explore(unlike, {}, bounds=Bounds(faults=1))).states
 
 
+def test_a_reversible_step_behind_the_pivot_is_never_taken_back() -> None:
+    # The compiler refuses it; the engine would not undo it either: it parks the saga.
+    found = held(explore(by_hand(credit(), debit("debit", "credit")), {}))
+    assert found.faults is None
+
+
 def test_without_faults_only_the_order_of_the_answers_is_open() -> None:
     found = held(explore(by_hand(debit(), credit("credit", "debit")), {}, bounds=Bounds(faults=0)))
     assert (found.states, found.ends) == (3, {"running": 2, "completed": 1})
