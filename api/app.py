@@ -31,6 +31,7 @@ def create_app(
             sagas.retry_saga,
             sagas.compensate_saga,
             sagas.cancel_saga,
+            sagas.signal_saga,
             accounts.open_account,
             accounts.deposit,
             accounts.withdraw,

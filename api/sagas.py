@@ -1,5 +1,5 @@
-"""Sagas for operators: which there are and how they stand, and the ways back for those that are
-parked. What is asked here stands in the journal with who and why.
+"""Sagas for operators: which there are and how they stand, the ways back for those that are parked,
+and the signals that some wait for. What is asked here stands in the journal with who and why.
 """
 
 import re
@@ -20,11 +20,13 @@ from api.schemas import (
     SagaCounts,
     SagaCountView,
     SagaPage,
+    SignalBody,
+    SignalView,
     TransferView,
 )
 from api.views import caught_up, no_store, transfer_view
 from messages.identity import request_effect_id
-from messages.saga import RecoverSaga, RecoveryAction
+from messages.saga import RecoverSaga, RecoveryAction, SignalSaga
 from read_model import position, queries
 from read_model.queries import SagaFilter
 
@@ -32,8 +34,9 @@ MAX_PAGE: Final = 1_000
 _DEFAULT_PAGE: Final = 50
 _FILTERS: Final = ("state", "definition", "reason", "account")
 _id = re.compile(r"[\x21-\x7e]{1,64}")
+_signal = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _text = re.compile(r"[\x20-\x7e]{1,100}")
-_ERRORS: Final = (400, 408, 409, 413, 415, 429, 500, 503)
+_ERRORS: Final = (400, 408, 409, 413, 415, 422, 429, 500, 503)
 
 
 @get(
@@ -122,6 +125,53 @@ async def cancel_saga(
 ) -> Response[RecoveryView]:
     """Take the saga back because nobody wants it any more; possible up to its pivot."""
     return await _recover(request, saga_id, state, "cancel")
+
+
+@post(
+    "/sagas/{saga_id:str}/signals/{signal:str}",
+    status_code=200,
+    operation_class=asked(SignalBody),
+    responses=documented({200: SignalView}, *_ERRORS),
+)
+async def signal_saga(
+    request: AnyRequest, saga_id: FromPath[str], signal: FromPath[str], state: State
+) -> Response[SignalView]:
+    """Approve or reject the step that waits for this signal; the first one decides.
+
+    409 `not_waiting`: the step waits no more, or not yet; then ask again later. 409 `same_person`:
+    another person than the one who started it has to approve.
+    """
+    caller = caller_of(request)
+    body = await strict_body(request, SignalBody)
+    if not _id.fullmatch(saga_id):
+        raise Problem("signal-refused", "there is no such saga", reason="saga_unknown")
+    if not _signal.fullmatch(signal):
+        detail = "no step waits for this signal"
+        raise Problem("signal-refused", detail, reason="signal_unknown")
+    gateway: Gateway = state.gateway
+    news = await gateway.signal(
+        SignalSaga(
+            saga_id=saga_id,
+            signal=signal,
+            request_id=request_effect_id(caller.tenant, f"signal {signal} {caller.key}", saga_id),
+            verdict=body.verdict,
+            who=body.who,
+            why=body.why,
+            payload=body.payload,
+        )
+    )
+    if isinstance(news, Refused):
+        kind = "idempotency-key-reused" if news.reason == "request_reused" else "signal-refused"
+        raise Problem(kind, news.detail, reason=news.reason)
+    view = SignalView(
+        id=saga_id,
+        signal=signal,
+        state=news.state,
+        reason=news.reason,
+        as_of=position.format(news.place, news.next_offset),
+    )
+    headers = {**no_store, "Idempotency-Replayed": "true"} if news.repeated else no_store
+    return Response(view, headers=headers)
 
 
 async def _recover(

@@ -6,7 +6,7 @@ import msgspec
 
 from messages.account import AccountId, CreditPolicy
 from messages.money import Amount, Currency, Limit
-from messages.saga import SagaState
+from messages.saga import Person, Result, SagaState, Verdict
 
 AsOf = Annotated[
     str,
@@ -64,7 +64,8 @@ class TransferBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """`reason` says why the transfer is in its `state`; empty when all goes well."""
+    """`reason` says why the transfer is in its `state`; empty when all goes well. `running`
+    because of `waiting`: it waits for a person or a time."""
 
     id: str
     definition: str
@@ -74,7 +75,7 @@ class TransferStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferView(msgspec.Struct, frozen=True, kw_only=True):
-    """A transfer as the read model knows it. `step`: where it is parked, if it is."""
+    """A transfer as the read model knows it. `step`: where it is parked or waits, if it does."""
 
     id: str
     definition: str
@@ -101,6 +102,25 @@ class RecoveryView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     action: str
+    state: SagaState
+    reason: str
+    as_of: AsOf
+
+
+class SignalBody(_Body, frozen=True, kw_only=True):
+    """What is decided, who decides and why: kept in the journal for good."""
+
+    verdict: Verdict
+    who: Person
+    why: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    payload: Annotated[Result, msgspec.Meta(max_length=20)] = {}
+
+
+class SignalView(msgspec.Struct, frozen=True, kw_only=True):
+    """The saga right after the signal was taken."""
+
+    id: str
+    signal: str
     state: SagaState
     reason: str
     as_of: AsOf

@@ -6,14 +6,14 @@ of the design that have to agree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from audit.report import Findings
 from journal.log import Place, Record
 from journal.records import Advanced, KernelRecord, Opened, RecordRejected
 from messages.account import AccountEvent
 from messages.routing import partition_of
-from messages.saga import SagaEvent, StepRequested
+from messages.saga import SagaAccepted, SagaAnswer, SagaEvent, SagaStarted, StepRequested
 from messages.wire import Codec, Undecodable, type_name
 
 ACCOUNTS: Final = "account.journal"
@@ -28,6 +28,8 @@ _CODECS: Final[dict[str, Codec[Any]]] = {
 }
 _OPENED: Final = type_name(Opened).encode()
 _DEAD_LETTERS: Final = "deadletter/0"
+_TOLD: Final[frozenset[type]] = frozenset((SagaStarted, *get_args(SagaAnswer))) - {SagaAccepted}
+"""Saga events that whoever asked is told of; of accounts' events, all that no saga is told of."""
 
 Handler = Callable[[Any, Place, int], None]
 """Takes an event that counts, its place and its offset."""
@@ -51,6 +53,7 @@ class Journal:
         handle: Handler,
     ) -> None:
         self.place = place
+        self._answers = f"{place.topic.removesuffix('.journal')}.answers/{place.partition}"
         self.cut = cut
         self.end = end
         self.next_offset = 0
@@ -158,8 +161,12 @@ class Journal:
         if self._is_saga:
             if event_type is StepRequested:
                 self._route(event.topic, event.key)
+            elif event_type in _TOLD:
+                self._give(self._answers)
         elif event.reply_to and event.saga_id:
             self._route(event.reply_to, event.saga_id)
+        else:
+            self._give(self._answers)
         self._handle(event, self.place, offset)
 
     # Links

@@ -12,11 +12,12 @@ import msgspec
 
 from checker.world import NOW, SAGA
 from messages.identity import fingerprint
-from messages.plan import CommandTemplate, Plan, PlannedStep, Retry
+from messages.plan import CommandTemplate, Condition, Plan, PlannedStep, Retry
 from messages.saga import SagaEvent, SagaInput, StartSaga
 from orchestrator import saga
 from orchestrator.graph import Node, graph_of
 from orchestrator.progress import UNSURE, Finished, Saga
+from orchestrator.references import Facts, Unresolved, path_of
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry
 
@@ -75,12 +76,12 @@ _FINAL: Final = ("insufficient_funds", "account_frozen", "account_closed")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One step. `refusals`: what its participant may refuse it with; `result`: what it answers
+    """One step. `refusals`: what its participant may refuse it with; `results`: what it may answer
     with; `kin`: the steps whose effects at the participant hang together with this one's."""
 
     node: Node
     refusals: tuple[str, ...]
-    result: Mapping[str, Any]
+    results: Sequence[Mapping[str, Any]]
     kin: frozenset[str]
     attempts: Mapping[str, int]
 
@@ -93,8 +94,9 @@ class Course:
     start: StartSaga
     plan: Plan
     parts: Mapping[str, Part]
-    alike: Sequence[Sequence[int]]
-    """Classes of steps that differ in nothing but name, accounts and amounts."""
+    alike: Sequence[Sequence[Sequence[int]]]
+    """Classes of bundles of steps that are kin: the bundles of a class differ in nothing but names,
+    accounts and amounts."""
 
 
 def course_of(
@@ -117,13 +119,15 @@ def course_of(
         node.step.name: Part(
             node,
             _refusals(node.step.retry),
-            _result(plan, node.step.name),
+            _results(plan, node.step),
             kin[node.step.name],
             {"do": node.step.retry.attempts, "undo": node.step.undo_retry.attempts},
         )
         for node in nodes
     }
-    return Course(engine, bounds, Registry((small,)), start, plan, parts, _alike(nodes))
+    return Course(
+        engine, bounds, Registry((small,)), start, plan, parts, _alike(nodes, kin, params)
+    )
 
 
 def _small(plan: Plan, attempts: int) -> Plan:
@@ -155,41 +159,90 @@ def _refs(template: CommandTemplate | None) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _result(plan: Plan, step: str) -> dict[str, Any]:
-    """What a participant answers with: whatever the plan reads of it."""
+def _results(plan: Plan, step: PlannedStep) -> list[dict[str, Any]]:
+    """What a participant may answer with: whatever the plan reads of it, and every answer that
+    something depends on: what takes the step back, or whether another one is skipped."""
     found: dict[str, Any] = {}
+    decisive: list[dict[str, Any]] = [{step.undo_by: case} for case in step.undo_cases]
     for other in plan.steps:
-        for field, path in _refs(other.do) + _refs(other.undo):
-            if path[0] == "steps" and path[1] == step:
+        for field, path in _all_refs(other):
+            if path[:2] == ["steps", step.name]:
                 hold = field == "hold_id"
-                amount = 100 if field.endswith("_minor") else f"{step}-{path[-1]}"
-                found[path[-1]] = f"{SAGA}/{step}/do" if hold else amount
-    return found
+                amount = 100 if field.endswith("_minor") else f"{step.name}-{path[-1]}"
+                found[path[-1]] = f"{SAGA}/{step.name}/do" if hold else amount
+        for condition in other.when:
+            sides = (condition.left, condition.right)
+            for one, another in (sides, sides[::-1]):
+                path = path_of(one)
+                if path is not None and path[:2] == ("steps", step.name):
+                    found[path[-1]] = another
+                    decisive.append({path[-1]: another + 1 if type(another) is int else "other"})
+    return [found, *({**found, **one} for one in decisive)]
+
+
+def _all_refs(step: PlannedStep) -> list[tuple[str, list[str]]]:
+    return [
+        ref
+        for template in (step.do, step.undo, *step.undo_cases.values())
+        for ref in _refs(template)
+    ]
 
 
 def _kin(plan: Plan) -> dict[str, frozenset[str]]:
     """Steps that use one hold have to be looked at together: one changes what another finds."""
     kin = {step.name: frozenset((step.name,)) for step in plan.steps}
     for step in plan.steps:
-        for field, path in _refs(step.do) + _refs(step.undo):
+        for field, path in _all_refs(step):
             if path[0] == "effect" or (path[0] == "steps" and field == "hold_id"):
                 one = kin[step.name] | kin.get(path[1], frozenset())
                 kin.update(dict.fromkeys(one, one))
     return kin
 
 
-def _alike(nodes: Sequence[Node]) -> list[list[int]]:
-    classes: dict[bytes, list[int]] = {}
-    for node in nodes:
-        classes.setdefault(_shape(node.step, node.dependants), []).append(node.index)
+def _alike(
+    nodes: Sequence[Node], kin: Mapping[str, frozenset[str]], params: Mapping[str, Any]
+) -> list[list[tuple[int, ...]]]:
+    bundles = {
+        tuple(node.index for node in nodes if node.step.name in names) for names in kin.values()
+    }
+    classes: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
+    for bundle in sorted(bundles):
+        shape = tuple(_shape(nodes, nodes[index], params, bundle) for index in bundle)
+        classes.setdefault(shape, []).append(bundle)
     return list(classes.values())
 
 
-def _shape(step: PlannedStep, dependants: tuple[int, ...]) -> bytes:
-    bare = msgspec.structs.replace(
-        step,
-        name="",
-        do=msgspec.structs.replace(step.do, fields={}),
-        undo=step.undo and msgspec.structs.replace(step.undo, fields={}),
+def _shape(
+    nodes: Sequence[Node], node: Node, params: Mapping[str, Any], bundle: tuple[int, ...]
+) -> tuple[Any, ...]:
+    """All of a step but its name, accounts and amounts."""
+
+    def bare(template: CommandTemplate | None) -> CommandTemplate | None:
+        return template and msgspec.structs.replace(template, fields={})
+
+    def place(other: int) -> tuple[str, int]:
+        return ("kin", bundle.index(other)) if other in bundle else ("", other)
+
+    met = [holds(condition, params) for condition in node.step.when]
+    plan = Plan("", 0, 0, tuple(other.step for other in nodes))
+    is_read = any(_results(plan, node.step)) or None in met
+    step = msgspec.structs.replace(
+        node.step,
+        name=node.step.name if is_read else "",
+        after=(),
+        do=bare(node.step.do),
+        undo=bare(node.step.undo),
+        undo_cases={},
+        when=(),
     )
-    return msgspec.json.encode((bare, dependants))
+    before = [place(i) for i in node.after]
+    behind = [place(other.index) for other in nodes if node.index in other.after]
+    return (msgspec.json.encode(step), tuple(met), tuple(sorted(before)), tuple(sorted(behind)))
+
+
+def holds(condition: Condition, params: Mapping[str, Any]) -> bool | None:
+    """Whether the condition is met by the parameters alone; None when it needs results."""
+    try:
+        return Facts(SAGA, dict(params), []).meet(condition)
+    except Unresolved:
+        return None

@@ -135,7 +135,8 @@ class _Search:
             after, problem = _fold(self.course, happening.world, happening)
             # What changes neither the saga nor an effect need not happen: without it the same
             # messages are under way, or more.
-            if not problem and after.saga is world.saga and after.effects == world.effects:
+            idle = after.saga is world.saga and after.effects == world.effects
+            if idle and after.now_ms == world.now_ms and not problem:
                 continue
             following.append(
                 self._reach(
@@ -257,15 +258,17 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
         around[a.step].append(("answer", *a[1:4]))
     for e in world.effects:
         # Which attempt was refused, and why, only another one under way can ask.
-        told = e[1:] if e.order.effect in asked else e[1:2]
+        told = e[1:4] if e.order.effect in asked else e[1:2]
         around[e.order.step].append(("effect", e.order.direction, _unusual(e.order), *told))
     parts: list[tuple[Any, ...]] = []
     for name, step in zip(course.parts, saga.steps, strict=True):
         if step.reason not in _TELLING:
             step = msgspec.structs.replace(step, reason="refused")
         parts.append((_encode(step), saga.parked_step == name, *sorted(around[name])))
-    ordered = (tuple(sorted(parts[i] for i in alike)) for alike in course.alike)
-    return (_encode(whole), *ordered)
+    ordered = (
+        tuple(sorted(tuple(parts[i] for i in bundle) for bundle in alike)) for alike in course.alike
+    )
+    return (_encode(whole), world.now_ms, *ordered)
 
 
 def _unusual(order: Order) -> str:

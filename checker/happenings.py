@@ -8,16 +8,19 @@ arrives; only beside other commands of its kin may it also be handled with the a
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, get_args
 
-from checker.course import Course
-from checker.participants import react
-from checker.world import NOW, SAGA, Answer, World, timers, with_due
+from checker.course import Course, Part
+from checker.participants import Reaction, react
+from checker.world import NOW, PASSED, SAGA, Answer, Order, World, timers, with_due
+from messages.plan import AwaitSignal
 from messages.saga import (
     AnswerIgnored,
     RecoverSaga,
     RecoveryAction,
     SagaEvent,
+    SignalSaga,
     StepApplied,
     StepDeclined,
+    Verdict,
 )
 
 _TIMERS: Final = {
@@ -29,7 +32,8 @@ _TIMERS: Final = {
 
 class Happening(NamedTuple):
     """`world` is what it changes outside of the engine, `events` what the engine makes of it;
-    `answer` is what the engine was told, if it was an answer. `faults`: what it counts for."""
+    `answer` is what the engine was told, if it was an answer. `faults`: what it counts for.
+    `must_act`: something has to change; `forbidden`: nothing may, for it is asked by this one."""
 
     text: str
     faults: int
@@ -37,6 +41,7 @@ class Happening(NamedTuple):
     events: list[SagaEvent]
     answer: StepApplied | StepDeclined | None = None
     must_act: bool = False
+    forbidden: str = ""
 
 
 def _answers(course: Course, world: World) -> Iterator[Happening]:
@@ -52,7 +57,7 @@ def _orders(course: Course, world: World) -> Iterator[Happening]:
         part = course.parts[order.step]
         refusals = part.refusals if order.direction == "do" else part.refusals[:1]
         beside = sum(other.step in part.kin for other in world.orders) > 1
-        for text, faults, after, answer in react(world, order, refusals, part.result):
+        for text, faults, after, answer in _reactions(world, order, refusals, part):
             name = _named(answer)
             yield _told(course, after, answer, f"{name} {text}", faults)
             # What changes nothing can as well happen when its answer arrives.
@@ -68,9 +73,19 @@ def _orders(course: Course, world: World) -> Iterator[Happening]:
                 yield _told(course, twice, answer, told, faults + 1)
 
 
+def _reactions(
+    world: World, order: Order, refusals: tuple[str, ...], part: Part
+) -> Iterator[Reaction]:
+    first, *others = part.results
+    yield from react(world, order, refusals, first)
+    if world.effect(order.effect) is None and order.direction == "do":
+        for result in others:
+            yield next(react(world, order, (), result))
+
+
 def _told(course: Course, world: World, answer: Answer, text: str, faults: int) -> Happening:
     message = answer.message()
-    events = course.engine.decide(world.saga, message, NOW, course.definitions)
+    events = course.engine.decide(world.saga, message, world.now_ms, course.definitions)
     return Happening(text, faults, world, events, message)
 
 
@@ -80,7 +95,9 @@ def without_spent(course: Course, world: World) -> World:
     grow, and a step that is taken back stays so."""
 
     def is_spent(answer: Answer) -> bool:
-        events = course.engine.decide(world.saga, answer.message(), NOW, course.definitions)
+        events = course.engine.decide(
+            world.saga, answer.message(), world.now_ms, course.definitions
+        )
         return all(isinstance(event, AnswerIgnored) for event in events)
 
     answers = tuple(answer for answer in world.answers if not is_spent(answer))
@@ -109,12 +126,19 @@ def _timers(course: Course, world: World) -> Iterator[Happening]:
         for timer in timers(saga)
         if (at := engine.next_due_ms(with_due(saga, [timer]))) is not None and at <= NOW
     ]
+    waiting = {
+        planned.name
+        for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
+        if step.state == "waiting"
+    }
     for step, field in due:
-        text = _TIMERS.get(field, "{step}: {field}").format(step=step, field=field)
-        events = engine.on_time(with_due(saga, [(step, field)]), NOW)
-        yield Happening(text, 1 if field != "retry_at_ms" else 0, world, events, must_act=True)
+        text = "the wait of {step} is over" if step in waiting else _TIMERS[field]
+        text = text.format(step=step)
+        events = engine.on_time(with_due(saga, [(step, field)]), world.now_ms)
+        is_fault = field != "retry_at_ms" and step not in waiting
+        yield Happening(text, int(is_fault), world, events, must_act=True)
     if len(due) > 1:
-        events = engine.on_time(with_due(saga, due), NOW)
+        events = engine.on_time(with_due(saga, due), world.now_ms)
         yield Happening("the engine was down: all timers are due", 1, world, events, must_act=True)
 
 
@@ -126,12 +150,43 @@ def _operators(course: Course, world: World) -> Iterator[Happening]:
         message = RecoverSaga(
             saga_id=SAGA, request_id="operator", action=action, who="operator", why="check"
         )
-        events = course.engine.decide(world.saga, message, NOW, course.definitions)
+        events = course.engine.decide(world.saga, message, world.now_ms, course.definitions)
         yield Happening(f"an operator asks: {action}", 1, after, events)
 
 
+def _signals(course: Course, world: World) -> Iterator[Happening]:
+    for name, part in course.parts.items():
+        if not isinstance(part.node.step.wait, AwaitSignal):
+            continue
+        words: list[tuple[str, Verdict]] = [("somebody", "approve"), ("somebody", "reject")]
+        if part.node.not_by:
+            words.append((str(course.start.params[part.node.not_by[-1]]), "approve"))
+        for who, verdict in words:
+            message = SignalSaga(
+                saga_id=SAGA,
+                signal=name,
+                request_id=name,
+                verdict=verdict,
+                who=who,
+                payload=dict(part.results[0]),
+            )
+            events = course.engine.decide(world.saga, message, world.now_ms, course.definitions)
+            yield Happening(
+                f"{who} answers {name}: {verdict}",
+                int(verdict != "approve"),
+                world,
+                events,
+                forbidden="" if who == "somebody" else who,
+            )
+
+
+def _instants(course: Course, world: World) -> Iterator[Happening]:
+    if world.now_ms == NOW and any(p.node.by or p.node.until for p in course.parts.values()):
+        yield Happening("the instants have passed", 1, world._replace(now_ms=PASSED), [])
+
+
 def _repeated_start(course: Course, world: World) -> Iterator[Happening]:
-    events = course.engine.decide(world.saga, course.start, NOW, course.definitions)
+    events = course.engine.decide(world.saga, course.start, world.now_ms, course.definitions)
     yield Happening("the caller asks again", 1, world, events)
 
 
@@ -139,6 +194,8 @@ SOURCES: Final[tuple[Callable[[Course, World], Iterator[Happening]], ...]] = (
     _orders,
     _answers,
     _timers,
+    _signals,
+    _instants,
     _operators,
     _repeated_start,
 )

@@ -16,8 +16,12 @@ REUSED: Final = "effect_reused"
 FORGOTTEN: Final = "effect_expired"
 NO_HOLD: Final = "hold_unknown"
 
-_MOVES: Final = {"account.Debit.v1": -1, "account.Credit.v1": 1}
-_HOLDS: Final = frozenset(("account.Hold.v1",))
+_MOVES: Final = {
+    "account.Debit.v1": -1,
+    "account.Credit.v1": 1,
+    "account.CreditOnHold.v1": 1,
+}
+_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1"))
 _CAPTURE: Final = "account.Capture.v1"
 _USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
 
@@ -41,8 +45,8 @@ def react(
     world = _without(world, order)
 
     def applied(text: str, after: World) -> Reaction:
-        told = tuple(result.items()) if order.direction == "do" else ()
-        answer = Answer(order.step, order.direction, order.attempt, "", told)
+        done = after.effect(order.effect)
+        answer = Answer(order.step, order.direction, order.attempt, "", done.result if done else ())
         return Reaction(text, 0, after, answer)
 
     def refused(reason: str, text: str = "", after: World = world, faults: int = 1) -> Reaction:
@@ -51,7 +55,7 @@ def react(
 
     known = world.effect(order.effect)
     if known is None or (known.outcome == "refused" and known.attempt < order.attempt):
-        for text, after in _apply(world, order):
+        for text, after in _apply(world, order, tuple(result.items())):
             yield applied(text, after)
         for reason in _reasons(world, order, refusals):
             after = world.with_effect(Effect(order, "refused", order.attempt, reason))
@@ -91,7 +95,9 @@ def _hold(world: World, order: Order) -> Effect | None:
     return hold if hold and hold.outcome == "applied" and hold.order.type in _HOLDS else None
 
 
-def _apply(world: World, order: Order) -> Iterator[tuple[str, World]]:
+def _apply(
+    world: World, order: Order, result: tuple[tuple[str, Any], ...]
+) -> Iterator[tuple[str, World]]:
     """What the order does when nothing speaks against it: at most one thing."""
     forward = world.effect(order.undoes) if order.undoes else None
     if order.undoes and not _finds(world, order):
@@ -104,10 +110,11 @@ def _apply(world: World, order: Order) -> Iterator[tuple[str, World]]:
     if order.type in _USES_HOLD:
         if hold is None:
             return
-        world = world.with_effect(_plain(hold.order, "undone" if order.undoes else "settled"))
+        world = world.with_effect(hold._replace(outcome="undone" if order.undoes else "settled"))
     elif forward is not None:
-        world = world.with_effect(_plain(forward.order, "undone"))
-    yield "is applied", world.with_effect(_plain(order, "applied"))
+        world = world.with_effect(forward._replace(outcome="undone"))
+    done = _plain(order, "applied")._replace(result=result if order.direction == "do" else ())
+    yield "is applied", world.with_effect(done)
 
 
 def _plain(order: Order, outcome: Outcome) -> Effect:

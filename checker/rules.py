@@ -19,6 +19,8 @@ from messages.saga import (
     SagaEvent,
     SagaParked,
     SagaStarted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepApplied,
@@ -37,6 +39,8 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             | StartRefused()
             | RecoveryAccepted()
             | RecoveryRefused()
+            | SignalRepeated()
+            | SignalRefused()
         ):
             return ""
         case SagaStarted():
@@ -77,7 +81,7 @@ def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
         return f"{event.step} is asked for the {event.attempt}th time, its policy allows {allowed}"
     steps = course.plan.steps
     if event.direction == "do":
-        early = [steps[i].name for i in part.node.after if not _is_done(world, steps[i].name)]
+        early = [steps[i].name for i in part.node.after if not _is_met(course, world, i)]
         return f"{event.step} is asked for before {early[0]} is applied" if early else ""
     for i in part.node.dependants:
         if world.may_be_done(steps[i].name):
@@ -91,6 +95,14 @@ def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
     return ""
 
 
+def _is_met(course: Course, world: World, index: int) -> bool:
+    """Whether a step is really done, so that what waits for it may begin."""
+    step, planned = world.saga.steps[index], course.plan.steps[index]
+    if planned.do is None:
+        return step.state in ("succeeded", "skipped")
+    return step.state == "skipped" or _is_done(world, planned.name)
+
+
 def _is_done(world: World, step: str) -> bool:
     return any(
         e.is_done and e.order.step == step and e.order.direction == "do" for e in world.effects
@@ -98,8 +110,8 @@ def _is_done(world: World, step: str) -> bool:
 
 
 def _wrong_completion(course: Course, world: World) -> str:
-    for planned, step in zip(course.plan.steps, world.saga.steps, strict=True):
-        if step.state != "skipped" and not _is_done(world, planned.name):
+    for index, planned in enumerate(course.plan.steps):
+        if not _is_met(course, world, index):
             return f"the saga is completed although {planned.name} is not applied"
     return _wrong_end(world, "completed")
 
@@ -138,7 +150,7 @@ def wrong_with_moment(course: Course, world: World) -> str:
                 return f"{effect.order.step} is applied twice, under two effect ids"
             twice.add(place)
     for planned, step in zip(course.plan.steps, saga.steps, strict=True):
-        if wrong := _wrong_belief(world, planned.name, step):
+        if planned.do is not None and (wrong := _wrong_belief(world, planned.name, step)):
             return wrong
     if saga.state in ("running", "compensating") and course.engine.next_due_ms(saga) is None:
         return f"the saga is {saga.state} and no timer is set: without an answer it is stuck"
@@ -161,6 +173,8 @@ def wrong_with_happening(happening: Happening, after: World) -> str:
     """Whether the engine has let something pass that it had to act on."""
     if happening.must_act and after.saga is happening.world.saga:
         return "a timer is due and nothing changes: the saga is stuck"
+    if happening.forbidden and after.saga is not happening.world.saga:
+        return f"{happening.forbidden} has decided what is for another person to decide"
     answer = happening.answer
     if answer is None:
         return ""

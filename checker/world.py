@@ -16,6 +16,8 @@ from orchestrator.progress import Saga, StepProgress
 SAGA: Final = "saga"
 NOW: Final = 1_000_000_000
 """The time of everything that happens (ms); nothing depends on its value."""
+PASSED: Final = NOW + 2_000_000
+"""The time once the instants that are parameters have passed; they lie between."""
 LATER: Final = 2 * NOW
 """When a timer is due that is not the one to go off now."""
 
@@ -40,12 +42,14 @@ class Order(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What a participant remembers of an effect. `attempt` and `reason` only when `refused`."""
+    """What a participant remembers of an effect. `attempt` and `reason` only when `refused`,
+    `result` when applied: a repetition is answered with it again."""
 
     order: Order
     outcome: Outcome
     attempt: int = 0
     reason: str = ""
+    result: tuple[tuple[str, Any], ...] = ()
 
     @property
     def is_done(self) -> bool:
@@ -81,7 +85,8 @@ class Answer(NamedTuple):
 
 class World(NamedTuple):
     """`orders` and `answers` are under way, in no order. `duplicates` and `operators` count how
-    often the network may still deliver twice, and a person may still step in."""
+    often the network may still deliver twice, and a person may still step in; `now_ms`: `NOW`, or
+    `PASSED`."""
 
     saga: Saga
     orders: tuple[Order, ...] = ()
@@ -89,6 +94,7 @@ class World(NamedTuple):
     effects: tuple[Effect, ...] = ()
     duplicates: int = 0
     operators: int = 0
+    now_ms: int = NOW
 
     def effect(self, effect_id: str) -> Effect | None:
         return next((e for e in self.effects if e.order.effect == effect_id), None)

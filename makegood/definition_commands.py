@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
@@ -116,9 +116,11 @@ def check(
         sys.exit(2)
     wrong = False
     for definition in [shipped().find(name) for name in names] or list(_all()):
-        found = explore(definition, example_params(definition, given), bounds=bounds)
-        wrong |= found.counterexample is not None
-        _tell(definition, found)
+        cases = example_params(definition, given)
+        for values in cases:
+            found = explore(definition, values, bounds=bounds)
+            wrong |= found.counterexample is not None
+            _tell(definition, values if len(cases) > 1 else {}, found)
     console.print(
         f"Within {attempts} attempts, {duplicates} doubled deliveries and "
         f"{operators} interventions by an operator.",
@@ -140,8 +142,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _tell(definition: Definition, found: Findings) -> None:
+def _tell(definition: Definition, values: dict[str, Any], found: Findings) -> None:
+    """`values`: which of several cases this is."""
     name = f"{definition.name}@{definition.version}"
+    if values:
+        console.print(f"{name} with {msgspec.json.encode(values).decode()}:", style="dim")
     cost = f"{found.states:,} states, {found.transitions:,} transitions, {found.took_s:.1f} s"
     if found.counterexample is not None:
         console.print(f"{name} fails ({cost})", style="bold red")

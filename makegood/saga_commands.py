@@ -1,4 +1,5 @@
-"""`makegood saga ...`: which sagas there are, and the ways back for those that are parked."""
+"""`makegood saga ...`: which sagas there are, the ways back for those that are parked, and the word
+that some wait for."""
 
 import sys
 import uuid
@@ -14,7 +15,7 @@ from rich.table import Table
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client
 
-app = App(name="saga", help="Look at sagas; retry, compensate or cancel them.")
+app = App(name="saga", help="Look at sagas; retry, compensate, cancel, approve or reject them.")
 console = Console()
 
 _PAGE = 500
@@ -22,6 +23,8 @@ _PAGE = 500
 State = Annotated[str | None, Parameter(help="running, compensating, completed, ... parked.")]
 Who = Annotated[str, Parameter(help="Who asks; kept in the journal.")]
 Why = Annotated[str, Parameter(help="Why, e.g. a ticket; kept in the journal.")]
+Signal = Annotated[str, Parameter(help="The name of the step that waits.")]
+Key = Annotated[str | None, Parameter(help="The Idempotency-Key; a fresh one if not given.")]
 Yes = Annotated[bool, Parameter(help="Do it; without, only tell what would be done.")]
 
 
@@ -121,6 +124,60 @@ def cancel(
         console.print("name the sagas to cancel")
         sys.exit(2)
     _recover("cancel", sagas, "", who, why, yes, api)
+
+
+@app.command
+def approve(
+    saga: str,
+    /,
+    *,
+    who: Who,
+    why: str = "",
+    signal: Signal = "approval",
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """Say yes to a saga that waits for it: `saga list --reason waiting` names those.
+
+    Exit status 1 when it is refused, e.g. as same_person: whoever starts a saga doesn't approve it.
+    """
+    _signal("approve", saga, who, why, signal, key, api)
+
+
+@app.command
+def reject(
+    saga: str,
+    /,
+    *,
+    who: Who,
+    why: str = "",
+    signal: Signal = "approval",
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """Say no to a saga that waits for a yes: it is taken back.
+
+    Exit status 1 when it is refused.
+    """
+    _signal("reject", saga, who, why, signal, key, api)
+
+
+def _signal(
+    verdict: str, saga: str, who: str, why: str, signal: str, key: str | None, api: str | None
+) -> None:
+    async def run() -> int:
+        async with Client(api_url(api)) as client:
+            body = {"verdict": verdict, "who": who, "why": why}
+            try:
+                path = f"/sagas/{saga}/signals/{signal}"
+                answer = await client.order(path, key or uuid.uuid4().hex, body)
+            except ApiError as error:
+                console.print(f"{saga}: refused, {error.reason or error.kind}: {error.detail}")
+                return 1
+        console.print(f"{saga}: {answer['state']}")
+        return 0
+
+    sys.exit(uvloop.run(run()))
 
 
 def _recover(

@@ -58,7 +58,7 @@ def start(
     transfer = uvloop.run(ask())
     why = f" ({transfer.reason})" if transfer.reason else ""
     console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
-    sys.exit(transfer.state != "completed")
+    sys.exit(transfer.state in ("compensated", "parked"))
 
 
 @app.command

@@ -16,6 +16,7 @@ from messages.account import (
     Captured,
     CommandRefused,
     Credited,
+    CreditedOnHold,
     Debited,
     Deposited,
     EffectRepeated,
@@ -30,6 +31,7 @@ from messages.account import (
 )
 from messages.money import MAX_MINOR
 from messages.saga import (
+    WAITING,
     AnswerIgnored,
     CompensationStarted,
     RecoveryAccepted,
@@ -39,12 +41,18 @@ from messages.saga import (
     SagaParked,
     SagaResumed,
     SagaStarted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepRefused,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
     StepTimedOut,
+    StepWaiting,
+    WaitEnded,
 )
 from messages.wire import encode
 
@@ -58,6 +66,9 @@ WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
     AnswerIgnored,
     RecoveryAccepted,
     RecoveryRefused,
+    StepSkipped,
+    SignalRepeated,
+    SignalRefused,
     CommandRefused,
     EffectRepeated,
     EffectVoided,
@@ -208,6 +219,17 @@ def _saga_resumed(changes: Changes, event: SagaResumed, partition: int) -> None:
     changes.outcome(event, event.state, event.reason)
 
 
+def _step_waiting(changes: Changes, event: StepWaiting, partition: int) -> None:
+    changes.outcome(event, "running", WAITING, event.step)
+
+
+def _wait_ended(changes: Changes, event: WaitEnded | SignalAccepted, partition: int) -> None:
+    # A parked saga stays parked for its own reason.
+    if event.state == "running":
+        still = event.still_waiting
+        changes.outcome(event, "running", WAITING if still else "", still)
+
+
 def _saga_completed(changes: Changes, event: SagaCompleted, partition: int) -> None:
     changes.outcome(event, "completed", finished=True)
 
@@ -252,7 +274,7 @@ def _holds_changed(changes: Changes, event: Held | Released, partition: int) -> 
     changes.account(event).held_minor = event.held_minor
 
 
-def _captured(changes: Changes, event: Captured, partition: int) -> None:
+def _both_changed(changes: Changes, event: Captured | CreditedOnHold, partition: int) -> None:
     change = changes.account(event)
     change.balance_minor, change.held_minor = event.balance_minor, event.held_minor
 
@@ -278,6 +300,9 @@ _FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
     CompensationStarted: _compensation_started,
     SagaParked: _saga_parked,
     SagaResumed: _saga_resumed,
+    StepWaiting: _step_waiting,
+    WaitEnded: _wait_ended,
+    SignalAccepted: _wait_ended,
     SagaCompleted: _saga_completed,
     SagaCompensated: _saga_compensated,
     AccountOpened: _account_opened,
@@ -288,7 +313,8 @@ _FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
     Withdrawn: _withdrawn,
     Held: _holds_changed,
     Released: _holds_changed,
-    Captured: _captured,
+    Captured: _both_changed,
+    CreditedOnHold: _both_changed,
     Frozen: _frozen,
     Unfrozen: _unfrozen,
     AccountClosed: _closed,

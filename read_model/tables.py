@@ -44,9 +44,9 @@ sagas = Table(
     Index("sagas_definition", "definition", "started_at"),
     Index("sagas_state", "state", "started_at"),
 )
-"""`reason` says why the saga is in its `state`, `step` where it is parked; empty when there is
-nothing to say. The four columns from `source` on repeat `params` and are null when those lack
-them."""
+"""`reason` says why the saga is in its `state`, `step` where it is parked or waits; empty when
+there is nothing to say. The four columns from `source` on repeat `params` and are null when those
+lack them."""
 
 accounts = Table(
     "accounts",

@@ -6,7 +6,14 @@ from typing import cast
 
 import msgspec
 
-from messages.plan import CommandTemplate, PlannedStep, Retry
+from messages.plan import (
+    AwaitSignal,
+    AwaitTime,
+    CommandTemplate,
+    Condition,
+    PlannedStep,
+    Retry,
+)
 from saga_definitions.dsl import Definition, Param
 
 
@@ -38,6 +45,8 @@ def step_texts(step: PlannedStep) -> Iterator[tuple[str, str]]:
     for field in step.__struct_fields__:
         if field == "name" or (field == "undo_retry" and step.undo is None):
             continue
+        if step.do is None and field in ("retry", "timeout_ms", "on_timeout"):
+            continue
         value = getattr(step, field)
         if value or field == "after":
             yield field, _text(value)
@@ -47,6 +56,14 @@ def _text(value: object) -> str:
     match value:
         case CommandTemplate():
             return command_text(value)
+        case Condition():
+            return f"{_field_text(value.left)} {value.test} {_field_text(value.right)}"
+        case AwaitSignal() if value.not_by:
+            return f"a signal, not by {_short_path(value.not_by)}, for {value.timeout_ms} ms"
+        case AwaitSignal():
+            return f"a signal, for {value.timeout_ms} ms"
+        case AwaitTime():
+            return _short_path(value.until)
         case Retry():
             return retry_text(value)
         case tuple():
@@ -71,7 +88,11 @@ def _short(template: CommandTemplate) -> str:
 def _field_text(value: object) -> str:
     if not isinstance(value, dict):
         return repr(value)
-    return cast("dict[str, str]", value)["ref"].removeprefix("params.")
+    return _short_path(cast("dict[str, str]", value)["ref"])
+
+
+def _short_path(path: str) -> str:
+    return path.removeprefix("params.")
 
 
 def retry_text(retry: Retry) -> str:
@@ -95,13 +116,16 @@ def changes(old: Definition, new: Definition) -> list[tuple[str, str, str]]:
 
 
 def mermaid(definition: Definition) -> str:
-    """The steps as a Mermaid flowchart: the pivot is a hexagon, what comes after it is round, and
-    what takes a step back stands below it."""
+    """The steps as a Mermaid flowchart: the pivot is a hexagon, what comes after it is round, a
+    wait is a flag, and what takes a step back stands below it."""
     lines = ["flowchart LR"]
     for step in definition.plan.steps:
-        label = f"<b>{step.name}</b><br/>{_short(step.do)}"
+        what = "waits" if step.do is None else _short(step.do)
+        label = f"<b>{step.name}</b><br/>{what}"
         if step.pivot:
             shape = f'{{{{"{label}"}}}}'
+        elif step.do is None:
+            shape = f'>"{label}"]'
         elif step.undo is None:
             shape = f'(["{label}"])'
         else:

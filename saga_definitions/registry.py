@@ -6,9 +6,13 @@ New sagas start on the latest version; running ones carry their plan with them a
 from collections.abc import Iterable
 from functools import cache
 
+from saga_definitions.approved_transfer import APPROVED_TRANSFER
 from saga_definitions.compiler import DefinitionError
 from saga_definitions.dsl import Definition
+from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
+from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
 
 
@@ -69,4 +73,13 @@ class Registry:
 @cache
 def shipped() -> Registry:
     """The definitions that ship."""
-    return Registry((TRANSFER, RESERVED_TRANSFER))
+    return Registry(
+        (
+            TRANSFER,
+            RESERVED_TRANSFER,
+            SPLIT_TRANSFER,
+            FX_TRANSFER,
+            APPROVED_TRANSFER,
+            SCHEDULED_TRANSFER,
+        )
+    )

@@ -13,7 +13,7 @@ from account_service.service import account_service
 from api.app import create_app
 from api.follower import Follower
 from api.gateway import Gateway
-from api.server import checks, follow, projected
+from api.server import checks, follow
 from journal.clock import SystemClock
 from journal.host import Host
 from journal.memory_log import MemoryLog
@@ -98,7 +98,7 @@ async def open_bank(database_url: str, answer_s: float = 10.0) -> AsyncGenerator
     sagas.own(frozenset(every))
     engine = database.engine(database_url)
     partitions = {ORCHESTRATOR.name: PARTITIONS, ACCOUNT.name: PARTITIONS}
-    follower = follow(log, partitions, projected(engine))
+    follower = follow(log, partitions)
     requests = Requests(log)
     gateway = Gateway(
         requests,

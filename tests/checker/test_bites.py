@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from checker.course import ENGINE, Bounds, Engine
 from checker.exploration import Counterexample, explore
 from checker.timeline import told
+from messages.plan import AwaitSignal, PlannedStep
 from messages.saga import (
     AnswerIgnored,
     CompensationStarted,
@@ -14,12 +16,13 @@ from messages.saga import (
     SagaEvent,
     SagaParked,
     SagaResumed,
+    SignalSaga,
     StartSaga,
     StepApplied,
 )
 from orchestrator import course, progress, saga
 from orchestrator.progress import Saga
-from saga_definitions.dsl import Definition
+from saga_definitions.dsl import Definition, Params, Person
 from simulation.mutants import MUTANTS
 from tests.checker.broken import asks, by_hand, credit, debit
 
@@ -73,15 +76,9 @@ BROKEN: dict[str, tuple[Definition, str]] = {
             debit(
                 "hold",
                 do=asks("Hold", "alice"),
-                undo=asks("Release", "alice", hold_id={"ref": "effect.other"}),
+                undo=asks("Release", "alice", hold_id="another"),
             ),
-            debit(
-                "other",
-                "hold",
-                do=asks("Hold", "alice"),
-                undo=asks("Release", "alice", hold_id={"ref": "effect.other"}),
-            ),
-            credit("capture", "other", do=asks("Capture", "alice", hold_id={"ref": "effect.hold"})),
+            credit("capture", "hold", do=asks("Capture", "alice", hold_id={"ref": "effect.hold"})),
         ),
         "the undo of hold finds no hold to release",
     ),
@@ -210,6 +207,27 @@ def test_a_saga_that_goes_on_after_its_end_is_caught() -> None:
 
     problem = "the saga is completed, and yet goes on"
     assert counterexample(GOOD, Engine(decide=decide)).problem == problem
+
+
+def test_an_approval_by_the_one_who_must_not_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = PlannedStep("approval", wait=AwaitSignal(60_000, not_by="params.initiator"))
+    plan = by_hand(wait, debit("debit", "approval"), credit("credit", "debit")).plan
+
+    class Initiated(Params):
+        initiator = Person()
+
+    definition = Definition("by_hand", 1, plan, Initiated.declared(), ())
+    params = {"initiator": "ann"}
+    assert explore(definition, params).counterexample is None
+
+    def decide(known: Any, message: Any, *rest: Any) -> list[SagaEvent]:
+        if isinstance(message, SignalSaga):
+            message = msgspec.structs.replace(message, who="ben")
+        return ENGINE.decide(known, message, *rest)
+
+    found = explore(definition, params, engine=Engine(decide=decide)).counterexample
+    assert found is not None
+    assert found.problem == "ann has decided what is for another person to decide"
 
 
 def test_timers_that_are_lost_or_ignored_are_caught() -> None:

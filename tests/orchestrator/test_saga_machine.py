@@ -6,13 +6,18 @@ import msgspec
 import pytest
 
 from journal.machine import Machine
+from journal.topics import ANSWERS
 from messages.saga import (
+    SagaAccepted,
+    SagaAnswer,
+    SagaCompleted,
     SagaEvent,
     SagaInput,
     SagaStarted,
     StartRefused,
     StartSaga,
     StepApplied,
+    StepRefused,
     StepRequested,
     StepSucceeded,
 )
@@ -27,6 +32,7 @@ from saga_definitions.registry import Registry
 from tests.orchestrator.graphs import graph, node
 
 EVENTS: Codec[SagaEvent] = Codec(SagaEvent)
+ANSWERED: Codec[SagaAnswer] = Codec(SagaAnswer)
 PARAMS = {"source": "alice", "target": "bob", "amount_minor": 500, "currency": "EUR"}
 DAY_MS = 24 * 3_600 * 1_000
 
@@ -69,7 +75,7 @@ def test_the_machine_is_what_the_kernel_expects() -> None:
     assert not machine.fire(0)
 
 
-def test_only_a_request_has_an_output() -> None:
+def test_of_steps_only_a_request_has_an_output() -> None:
     machine = SagaMachine()
     for event in work(machine, start("s1")):
         outputs = machine.outputs(event)
@@ -82,8 +88,26 @@ def test_only_a_request_has_an_output() -> None:
                 "account.Debit.v1",
             )
             assert msgspec.json.decode(output.value)["effect_id"] == "s1/debit/do"
-        else:
+        elif isinstance(event, StepSucceeded | StepRefused):
             assert outputs == ()
+
+
+def test_whoever_asked_is_told_of_the_start_and_of_the_end_alone() -> None:
+    machine = SagaMachine()
+    events = work(machine, start("s1"))
+    debit = StepApplied(saga_id="s1", step="debit", direction="do", attempt=1)
+    events += work(machine, debit)
+    events += work(machine, msgspec.structs.replace(debit, step="credit"))
+    told = [
+        (output.key, output.type, ANSWERED.decode(output.value))
+        for event in events
+        for output in machine.outputs(event)
+        if output.topic == ANSWERS
+    ]
+    assert told == [
+        ("s1", "saga.SagaAccepted.v1", SagaAccepted(saga_id="s1", request_id="r1")),
+        ("s1", "saga.SagaCompleted.v1", SagaCompleted(saga_id="s1", at_ms=0)),
+    ]
 
 
 def test_outputs_are_the_same_when_the_journal_is_read_again() -> None:
