@@ -35,14 +35,9 @@ def test_a_definition_that_ships_holds(definition: Definition, case: int) -> Non
     params = example_params(definition)[case]
     found = held(explore(definition, params, bounds=Bounds(states=3_000)))
     # Where steps run at once there are more histories than a test has time for.
-    assert found.faults is None or found.faults >= 2
+    parallel = definition.name in ("fx_transfer", "split_transfer")
+    assert found.faults is None or (parallel and found.faults >= 2)
     assert {"completed", "compensated", "parked"} <= found.ends.keys()
-
-
-def test_a_series_of_steps_is_looked_at_completely() -> None:
-    for name in ("transfer", "reserved_transfer"):
-        definition = shipped().find(name)
-        assert held(explore(definition, only_params(definition))).faults is None
 
 
 def only_params(definition: Definition, **given: object) -> dict[str, Any]:
@@ -51,8 +46,9 @@ def only_params(definition: Definition, **given: object) -> dict[str, Any]:
 
 
 def test_more_attempts_change_nothing() -> None:
-    few = explore(TRANSFER, only_params(TRANSFER))
-    found = held(explore(TRANSFER, only_params(TRANSFER), bounds=Bounds(attempts=3)))
+    few = explore(TRANSFER, only_params(TRANSFER), bounds=Bounds(operators=0))
+    many = Bounds(attempts=3, operators=0)
+    found = held(explore(TRANSFER, only_params(TRANSFER), bounds=many))
     assert found.faults is None
     assert found.states > few.states
 
