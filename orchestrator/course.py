@@ -25,7 +25,7 @@ from messages.saga import (
 )
 from messages.wire import encode
 from orchestrator.graph import Graph, Node, graph_of
-from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, evolve
+from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, foresee
 from orchestrator.references import Facts, Unresolved
 
 REPLY_TO: Final = "orchestrator.input"
@@ -51,7 +51,7 @@ class Draft:
 
     def add(self, event: SagaEvent) -> None:
         self.events.append(event)
-        saga = evolve(self.saga, event)
+        saga = foresee(self.saga, event)
         assert saga is not None
         self.saga = saga
 

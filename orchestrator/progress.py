@@ -150,8 +150,31 @@ class EventOutOfPlace(Exception):
         self.event = event
 
 
+MAX_FORESEEN: Final = 1_024
+_foreseen: dict[int, tuple[SagaEvent, Saga | None, Saga | None]] = {}
+
+
+def foresee(saga: Saga | None, event: SagaEvent) -> Saga | None:
+    """As `evolve`, for an event that is being decided and will be folded into this very saga: it
+    is kept until then, because whoever decides has to know what comes of it. Raises
+    `EventOutOfPlace`."""
+    after = _evolve(saga, event)
+    if len(_foreseen) >= MAX_FORESEEN:
+        _foreseen.clear()
+    _foreseen[id(event)] = (event, saga, after)
+    return after
+
+
 def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
     """The saga after `event`. None: there is none. Raises `EventOutOfPlace`."""
+    known = _foreseen.pop(id(event), None)
+    # An id is used again once its object is gone: only the objects themselves are proof.
+    if known is not None and known[0] is event and known[1] is saga:
+        return known[2]
+    return _evolve(saga, event)
+
+
+def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
     match event:
         case SagaStarted():
             plan = graph_of(event.plan).plan

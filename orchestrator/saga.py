@@ -52,6 +52,7 @@ from orchestrator.progress import (
     StepProgress,
     can_turn_back,
     evolve,
+    foresee,
     next_due_ms,
 )
 from orchestrator.recovery import recover
@@ -145,7 +146,7 @@ def _start(
         request_id=message.request_id,
         plan=definition.plan,
     )
-    fresh = evolve(None, started)
+    fresh = foresee(None, started)
     assert fresh is not None
     draft = Draft(fresh, now_ms, [started])
     advance(draft)

@@ -18,7 +18,7 @@ from messages.saga import (
 )
 from messages.wire import encode
 from orchestrator.course import Draft, advance
-from orchestrator.graph import graph_of
+from orchestrator.graph import Node, graph_of
 from orchestrator.progress import Finished, Saga
 
 SIGNAL_TIMEOUT: Final = "signal_timeout"
@@ -58,12 +58,9 @@ def _decide(saga: Saga, message: SignalSaga, digest: str, now_ms: int) -> list[S
         return [_refused(message, now_ms, "not_waiting", f"the step is {step.state}")]
     if step.timeout_at_ms <= now_ms:
         return [_refused(message, now_ms, SIGNAL_TIMEOUT, "it came too late")]
-    if node.not_by and message.verdict == "approve":
-        excluded = saga.params.get(node.not_by[-1])
-        # Fail closed: who can't be told apart from the other is taken for the same.
-        if type(excluded) is not str or message.who.casefold() == excluded.casefold():
-            detail = f"must come from another person than {'.'.join(node.not_by)}"
-            return [_refused(message, now_ms, "same_person", detail)]
+    if message.verdict == "approve" and _is_barred(saga, node, message.who):
+        detail = f"must come from another person than {'.'.join(node.not_by)}"
+        return [_refused(message, now_ms, "same_person", detail)]
     draft = Draft(saga, now_ms)
     draft.add(
         SignalAccepted(
@@ -82,6 +79,15 @@ def _decide(saga: Saga, message: SignalSaga, digest: str, now_ms: int) -> list[S
     )
     advance(draft)
     return draft.events
+
+
+def _is_barred(saga: Saga, node: Node, who: str) -> bool:
+    """Whether this person's approval doesn't count."""
+    if not node.not_by:
+        return False
+    barred = saga.params.get(node.not_by[-1])
+    # Who can't be told apart from the other is taken for the same.
+    return type(barred) is not str or who.casefold() == barred.casefold()
 
 
 def _digest(message: SignalSaga) -> str:

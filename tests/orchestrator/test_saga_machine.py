@@ -332,3 +332,21 @@ def test_no_copy_of_a_start_begins_a_saga_again_once_it_is_forgotten() -> None:
         for now_ms in range(DAY_MS - 2 * MAX_SKEW_MS, DAY_MS + 2 * MAX_SKEW_MS, 60_000):
             work(machine, start(f"tick-{now_ms}", now_ms), now_ms)
             assert not isinstance(machine.decide(first, now_ms)[0], SagaStarted), now_ms
+
+
+def test_what_a_decision_foresaw_counts_only_for_the_very_saga_it_was_decided_for() -> None:
+    """Decided twice, folded once: a decision that was thrown away must leave nothing behind."""
+    machine, other = SagaMachine(), SagaMachine()
+    work(machine, start("s1"))
+    work(other, msgspec.structs.replace(start("s1"), params=PARAMS | {"amount_minor": 7}))
+    answer = StepApplied(saga_id="s1", step="debit", direction="do", attempt=1, result={"n": 1})
+    machine.decide(answer, 0)
+    events = machine.decide(answer, 0)
+    for event in events:
+        other.evolve(event)
+    for event in [EVENTS.decode(encode(event)) for event in events]:
+        machine.evolve(event)
+    theirs, ours = other.sagas.get("s1"), machine.sagas.get("s1")
+    assert isinstance(theirs, Saga) and isinstance(ours, Saga)
+    assert (theirs.params["amount_minor"], ours.params["amount_minor"]) == (7, 500)
+    assert theirs.steps == ours.steps

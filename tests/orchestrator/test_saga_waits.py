@@ -240,3 +240,12 @@ def test_a_saga_that_fails_beside_a_wait_does_not_wait_any_more() -> None:
         "turned back: insufficient_funds",
         "compensated: insufficient_funds",
     )
+
+
+def test_a_signal_after_the_time_is_too_late_although_nobody_has_looked_yet() -> None:
+    scenario = held()
+    scenario.now_ms += 2 * DAY_MS
+    scenario.when(signal()).then("approval approve refused: signal_timeout")
+    scenario.when(passes(s=0)).then(
+        "approval over: signal_timeout", "turned back: signal_timeout", "hold undo asked (1)"
+    )
