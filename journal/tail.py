@@ -6,6 +6,7 @@ Those of other aggregates are not even decoded.
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -40,15 +41,24 @@ class Watch:
     `name`: only those of this effect; "": all.
     """
 
+    __slots__ = ("_seen", "_waiter", "name")
+
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self._seen: deque[Seen] = deque()
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, seen: Seen) -> None:
-        self._seen.put_nowait(seen)
+        self._seen.append(seen)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def next(self) -> Seen:
-        return await self._seen.get()
+        """For one task at a time."""
+        while not self._seen:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._seen.popleft()
 
 
 class Tail:
