@@ -21,6 +21,8 @@ from tests.api.bank import Bank
 
 HOSTILE = "\"'><img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# A page that is slow asks rarely, and so may a busy machine.
+expect.set_options(timeout=20_000)
 _time = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
