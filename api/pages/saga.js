@@ -87,7 +87,7 @@ function facts(found, digits) {
     ["Started", when(found.started_at)],
     ["Ended", found.finished_at ? h("span", null, when(found.finished_at),
       ` after ${duration(new Date(found.finished_at) - new Date(found.started_at))}`)
-      : h("span", null, "not yet; turns back by itself at ", when(found.deadline_at))],
+      : h("span", null, "not yet; deadline ", when(found.deadline_at))],
     ["Known up to", found.as_of],
   ];
   return h("dl", null, rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
