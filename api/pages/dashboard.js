@@ -17,6 +17,7 @@ const connection = document.getElementById("connection");
 const live = document.getElementById("live");
 let current = null;
 let timer = 0;
+let paused = false;
 
 /** A page is a function of (query, id, context) that gives {title, nodes, refresh}: the nodes stay
  *  as long as the page is shown, `refresh` asks the API and updates them. */
@@ -62,9 +63,7 @@ async function refresh() {
   }
   if (page !== current) return;
   clearTimeout(timer);
-  if (live.getAttribute("aria-pressed") === "true" && !document.hidden) {
-    timer = setTimeout(refresh, pause);
-  }
+  if (!paused && !document.hidden) timer = setTimeout(refresh, pause);
 }
 
 function say(text, place = document.getElementById("news")) {
@@ -72,14 +71,13 @@ function say(text, place = document.getElementById("news")) {
 }
 
 live.addEventListener("click", () => {
-  const on = live.getAttribute("aria-pressed") !== "true";
-  live.setAttribute("aria-pressed", String(on));
-  live.textContent = on ? "Live updates" : "Paused";
-  if (on) refresh();
-  else clearTimeout(timer);
+  paused = !paused;
+  live.textContent = paused ? "Resume updates" : "Pause updates";
+  if (paused) clearTimeout(timer);
+  else refresh();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && live.getAttribute("aria-pressed") === "true") refresh();
+  if (!document.hidden && !paused) refresh();
 });
 addEventListener("hashchange", open);
 

@@ -48,6 +48,8 @@ function last({ at, minutes: found, sample, p50_ms, p95_ms, p99_ms }) {
     h("p", { class: "quiet" },
       `From start to end, of the newest ${grouped(sample)} that have ended.`),
     bars(minutes),
+    h("p", { class: "quiet" }, "By the minute of their start, from below: ", badge("completed"), " ",
+      badge("compensated"), " ", h("span", { class: "state busy" }, "not ended")),
     h("details", null, h("summary", null, "By the minute, in numbers"),
       table("Sagas by the minute of their start",
         [["minute"], ["started", "right"], ["completed", "right"], ["compensated", "right"]],
@@ -81,7 +83,7 @@ function bars(minutes) {
       rect("", minute.completed + minute.compensated, open),
       h("text", { x: x + 22, y: 112, "text-anchor": "middle" }, clock(minute.at)));
   });
-  return h("svg", { role: "img", viewBox: "0 0 700 118", width: "100%",
+  return h("svg", { role: "img", viewBox: "0 0 700 118", width: 700,
     "aria-label": `Sagas started by the minute, at most ${grouped(most)}: completed, compensated and open` },
   h("text", { x: 0, y: 22 }, grouped(most)), h("text", { x: 0, y: 95 }, "0"), drawn);
 }

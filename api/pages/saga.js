@@ -52,9 +52,8 @@ export function saga(_, id, { digits, refresh, say }) {
 
   function confirm(action) {
     // Made once: pressing twice, or again after no answer, asks for the same thing.
-    ask(path, action, newKey(), (state) => {
+    ask(path, action, newKey(), refresh, (state) => {
       say(`${ACTIONS[action][0]} accepted: the saga is ${state}`);
-      refresh();
     });
   }
 
@@ -88,7 +87,7 @@ function facts(found, digits) {
     ["Started", when(found.started_at)],
     ["Ended", found.finished_at ? h("span", null, when(found.finished_at),
       ` after ${duration(new Date(found.finished_at) - new Date(found.started_at))}`)
-      : h("span", null, "not yet; turns back by itself at ", when(found.deadline_at))],
+      : h("span", null, "not yet; deadline ", when(found.deadline_at))],
     ["Known up to", found.as_of],
   ];
   return h("dl", null, rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
@@ -132,7 +131,7 @@ function told(entry, startedAt) {
 const json = (value, indent) =>
   JSON.stringify(value, (_, v) => (typeof v === "bigint" ? String(v) : v), indent);
 
-function ask(path, action, key, done) {
+function ask(path, action, key, closed, done) {
   const [title, meaning] = ACTIONS[action];
   const problem = h("p", { class: "problem", role: "alert" });
   const send = h("button", { class: "primary" }, `${title} it`);
@@ -165,7 +164,10 @@ function ask(path, action, key, done) {
     problem,
     h("div", { class: "actions" },
       h("button", { type: "button", onclick: () => dialog.close() }, "Leave it"), send)));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    closed();
+  });
   document.body.append(dialog);
   dialog.showModal();
 }
