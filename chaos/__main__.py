@@ -52,9 +52,9 @@ async def attack(
         began = time.monotonic()
         paying = asyncio.create_task(workload.run())
         await asyncio.sleep(_CALM_S)
-        calm_per_s = throughput.rate(workload.ends_s, _CALM_S / 2, _CALM_S)
         dying = Deaths(around, workload, now_s)
         died = [await dying.one(n) for n in range(dying.many if deaths is None else deaths)]
+        calm_per_s = throughput.rate(workload.ends_s, now_s() - _CALM_S, now_s())
         faults = Faults(around, now_s, seed, pause_s)
         await faults.run(seconds)
         healed_s = now_s()
