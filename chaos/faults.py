@@ -17,7 +17,7 @@ from devstack.errors import DevstackError
 from devstack.kafka import Broker
 from orchestrator.service import TOPICS as ORCHESTRATOR
 
-_STRANDS: Final = 4
+_STRANDS: Final = 5
 _SHORT_S: Final = (0.0, 2.0)
 _LONG_S: Final = (8.0, 16.0)
 """Longer than the 10 s after which a group takes a silent member for dead: it becomes a zombie."""
@@ -39,7 +39,7 @@ _CLOCK_STEPS_S: Final = (-172_800, -3_600, -50, -3, 3, 50, 3_600, 172_800)
 """Steps of more than a minute are doubted by the bank's clock, smaller ones are believed."""
 _STRANGERS: Final = 10
 """Each comes and goes: 20 rebalances."""
-_STRANGER_PAUSE_S: Final = (0.5, 4.0)
+_STRANGER_PAUSE_S: Final = (0.2, 2.5)
 
 
 class Happened(NamedTuple):
@@ -93,6 +93,9 @@ class Faults:
         }
         for kind in self.skipped:
             del self._menu[kind]
+        self._due = list(self._menu)
+        self._rng.shuffle(self._due)
+        self._until_s = 0.0
 
     @property
     def never(self) -> list[str]:
@@ -100,14 +103,16 @@ class Faults:
         return sorted(self._menu.keys() - {fault.kind for fault in self.happened})
 
     async def run(self, until_s: float) -> None:
-        """Until the run's time is `until_s`, in strands, so that faults overlap; each fault that
-        has begun is ended."""
-        await asyncio.gather(*(self._strand(until_s) for _ in range(_STRANDS)))
+        """Until the run's time is `until_s`, in strands, so that faults overlap: each kind once,
+        then at random. Each fault that has begun is ended."""
+        self._until_s = until_s
+        await asyncio.gather(*(self._strand() for _ in range(_STRANDS)))
 
-    async def _strand(self, until_s: float) -> None:
+    async def _strand(self) -> None:
         weights = [weight for weight, _ in self._menu.values()]
-        while self._now_s() < until_s and not self.broken:
-            (kind,) = self._rng.choices(list(self._menu), weights)
+        while self._now_s() < self._until_s and not self.broken:
+            due = bool(self._due)
+            kind = self._due.pop() if due else self._rng.choices(list(self._menu), weights)[0]
             from_s = self._now_s()
             try:
                 whom = await self._menu[kind][1]()
@@ -119,6 +124,8 @@ class Faults:
                 self.happened.append(Happened(kind, whom, from_s, self._now_s()))
                 await asyncio.sleep(self._rng.expovariate(1 / self._pause_s))
             else:
+                if due:
+                    self._due.insert(0, kind)
                 await asyncio.sleep(0.1)
 
     @contextmanager
@@ -283,6 +290,7 @@ class Faults:
                 f"{topics.name}.owners",
                 topics.input,
                 _STRANGERS,
+                lambda: self._now_s() < self._until_s,
                 lambda: self._rng.uniform(*_STRANGER_PAUSE_S),
             )
             return f"{topics.name}: {rebalances} rebalances" if rebalances else ""

@@ -16,6 +16,8 @@ from chaos.workload import Workload
 
 _WIDTH, _TOP, _HEIGHT = 1_200, 20, 160
 _BACK_WATCHED_S = 60.0
+_GOING_ON = 0.2
+"""Under other faults the work goes on when it is back at a tenth of the calm rate."""
 _COLOURS = {
     "role": "#c2185b",
     "broker": "#e67e00",
@@ -89,10 +91,10 @@ def numbers(run: Run) -> dict[str, Any]:
 
 
 def back_after_s(run: Run, fault: Happened) -> float:
-    """From the fault's end until transfers ended at half the calm rate or more, though other faults
-    may go on; at most 60 s."""
+    """From the fault's end until transfers ended at a tenth of the calm rate or more, though other
+    faults may go on; at most 60 s."""
     found = throughput.back_after_s(
-        run.workload.ends_s, fault.to_s, fault.to_s + _BACK_WATCHED_S, run.calm_per_s
+        run.workload.ends_s, fault.to_s, fault.to_s + _BACK_WATCHED_S, _GOING_ON * run.calm_per_s
     )
     return _BACK_WATCHED_S if found is None else found
 
@@ -114,7 +116,11 @@ def write(folder: Path, run: Run) -> dict[str, Any]:
         {**fault._asdict(), "back_after_s": back_after_s(run, fault)}
         for fault in run.faults.happened
     ]
-    content = msgspec.json.encode({**found, "every_fault": each})
+    rates = Counter(int(end_s) for end_s in run.workload.ends_s)
+    every_second = [rates[second] for second in range(round(run.seconds))]
+    content = msgspec.json.encode(
+        {**found, "every_fault": each, "transfers_every_second": every_second}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_bytes(msgspec.json.format(content) + b"\n")
     (folder / "report.html").write_text(_page(found, run), encoding="utf-8")

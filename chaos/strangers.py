@@ -17,12 +17,20 @@ _FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 async def come_and_go(
-    corner: Corner, group: str, topic: str, times: int, pause_s: Callable[[], float]
+    corner: Corner,
+    group: str,
+    topic: str,
+    times: int,
+    goes_on: Callable[[], bool],
+    pause_s: Callable[[], float],
 ) -> int:
-    """How many rebalances it made: one with each member that came, one with each that left.
-    `pause_s` is asked how long a member stays, and how long none is there."""
+    """At most `times` members, one after the other, while `goes_on`. How many rebalances it made:
+    one with each member that came, one with each that left. `pause_s` is asked how long a member
+    stays, and how long none is there."""
     rebalances = 0
     for _ in range(times):
+        if not goes_on():
+            break
         # Without a static name, so that it is missed as soon as it leaves.
         stranger = AIOKafkaConsumer(
             bootstrap_servers=corner.bootstrap,
