@@ -5,6 +5,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
@@ -13,7 +14,7 @@ import structlog
 import uvloop
 
 from chaos import report, throughput
-from chaos.deaths import Deaths
+from chaos.deaths import Death, Deaths
 from chaos.faults import Faults
 from chaos.surroundings import surroundings
 from chaos.verdict import ENDED_WITHIN_S, judge
@@ -21,6 +22,7 @@ from chaos.workload import Workload
 
 _CALM_S: Final = 6.0
 _POLL_S: Final = 0.25
+_TELL_S: Final = 30.0
 
 
 async def attack(
@@ -32,6 +34,7 @@ async def attack(
     cold: int = 200,
     pause_s: float = 0.5,
     deaths: int | None = None,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
     every kind at once, in `seconds` together. `cold`: accounts beside the hot ones. Gives the
@@ -48,22 +51,30 @@ async def attack(
         workload = Workload(
             bank.url, bank.corner.database_url, now_s, clients=clients, cold=cold, seed=seed
         )
+        announce(f"opening {len(workload.accounts)} accounts")
         await workload.open_accounts()
         began = time.monotonic()
         paying = asyncio.create_task(workload.run())
         await asyncio.sleep(_CALM_S)
         dying = Deaths(around, workload, now_s)
-        died = [await dying.one(n) for n in range(dying.many if deaths is None else deaths)]
+        died: list[Death] = []
+        for number in range(dying.many if deaths is None else deaths):
+            died.append(await dying.one(number))
+            announce(f"died: {died[-1].whom}; work was back after {died[-1].back_s:.1f} s")
         calm_per_s = throughput.rate(workload.ends_s, now_s() - _CALM_S, now_s())
         faults = Faults(around, now_s, seed, pause_s)
+        telling = asyncio.create_task(_tell(faults, workload, now_s, announce))
         await faults.run(seconds)
+        telling.cancel()
         healed_s = now_s()
+        announce(f"healed at {healed_s:.0f} s; waiting for the open transfers")
         await _back(workload, healed_s, calm_per_s)
         workload.stop()
         await paying
         seconds = now_s()
         open_then = [one.told_s for one in workload.told if one.asked_s <= healed_s]
         ended_s = max(0.0, max(open_then, default=healed_s) - healed_s)
+        announce(f"auditing {len(workload.told)} transfers")
         verdict = await judge(bank.corner, workload, died, ended_s, faults.broken)
         if watching.done() and not watching.cancelled() and watching.exception():
             verdict.wrong.append(f"a role could not be kept alive: {watching.exception()}")
@@ -83,6 +94,17 @@ async def attack(
             verdict=verdict,
         ),
     )
+
+
+async def _tell(
+    faults: Faults, workload: Workload, now_s: Callable[[], float], announce: Callable[[str], None]
+) -> None:
+    while True:
+        await asyncio.sleep(_TELL_S)
+        announce(
+            f"{now_s():.0f} s: {len(faults.happened)} faults, {len(workload.told)} transfers, "
+            f"{throughput.rate(workload.ends_s, now_s() - _TELL_S, now_s()):.1f}/s"
+        )
 
 
 async def _back(workload: Workload, healed_s: float, calm_per_s: float) -> None:
@@ -121,6 +143,7 @@ def main() -> None:
             cold=asked.accounts,
             pause_s=asked.pause_s,
             deaths=asked.deaths,
+            announce=lambda said: print(said, file=sys.stderr, flush=True),
         )
     )
     for name, value in found.items():

@@ -5,6 +5,7 @@ libfaketime breaks `time.sleep`; in the bank's processes nothing calls it, the l
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ _LIBRARIES: Final = (
     "/usr/lib*/faketime/libfaketime.so.1",
     "/usr/local/lib/faketime/libfaketime.so.1",
 )
+_SETTLED_S: Final = 30.0
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
 
@@ -21,16 +23,17 @@ class Clocks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._started_at: dict[str, float] = {}
         folder.mkdir(parents=True, exist_ok=True)
         found = [path for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
         self._library = found[0] if found else None
         self.missing = "" if found else "libfaketime is not installed (apt install libfaketime)"
 
     def environment(self, name: str) -> dict[str, str]:
-        """For the process `name` at its start. Its clock is right then: a process that starts with
-        a wrong one has nothing to tell it by."""
+        """For the process `name` at its start; its clock is right then."""
         if self._library is None:
             return {}
+        self._started_at[name] = time.monotonic()
         self.move(name, 0)
         return {
             "LD_PRELOAD": str(self._library),
@@ -39,6 +42,11 @@ class Clocks:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
+
+    def settled(self, name: str) -> bool:
+        """Whether the process has come to know the time: one that starts with a clock that is hours
+        off has nothing to tell it by (see "Clocks apart" in docs/operations.md)."""
+        return time.monotonic() - self._started_at[name] > _SETTLED_S
 
     def move(self, name: str, ahead_s: float) -> None:
         """Within a second the clock of `name` is this far ahead of the machine's (< 0: behind)."""

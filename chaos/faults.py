@@ -35,8 +35,9 @@ _REQUESTS: Final = (
     tuple(Api),
 )
 _DELAYS_S: Final = (0.05, 0.5, 2.0, 7.0)
-_CLOCK_STEPS_S: Final = (-172_800, -3_600, -50, -3, 3, 50, 3_600, 172_800)
-"""Steps of more than a minute are doubted by the bank's clock, smaller ones are believed."""
+_SMALL_STEPS_S: Final = (-50, -3, 3, 50)
+_LARGE_STEPS_S: Final = (-172_800, -3_600, 3_600, 172_800)
+"""The bank's clock believes a step of less than a minute, and doubts a larger one."""
 _STRANGERS: Final = 10
 """Each comes and goes: 20 rebalances."""
 _STRANGER_PAUSE_S: Final = (0.2, 2.5)
@@ -109,24 +110,28 @@ class Faults:
         await asyncio.gather(*(self._strand() for _ in range(_STRANDS)))
 
     async def _strand(self) -> None:
-        weights = [weight for weight, _ in self._menu.values()]
         while self._now_s() < self._until_s and not self.broken:
-            due = bool(self._due)
-            kind = self._due.pop() if due else self._rng.choices(list(self._menu), weights)[0]
-            from_s = self._now_s()
-            try:
-                whom = await self._menu[kind][1]()
-            except (DevstackError, OSError) as error:
-                self.broken.append(f"{kind}: {error}")
-                return
-            # Nobody was free to suffer it, or nobody noticed: that is no fault.
-            if whom:
-                self.happened.append(Happened(kind, whom, from_s, self._now_s()))
-                await asyncio.sleep(self._rng.expovariate(1 / self._pause_s))
-            else:
-                if due:
-                    self._due.insert(0, kind)
-                await asyncio.sleep(0.1)
+            kind = self._due.pop(0) if self._due else self._any()
+            if not await self._happens(kind) and kind in self.never:
+                self._due.append(kind)
+                await self._happens(self._any())
+            await asyncio.sleep(self._rng.expovariate(1 / self._pause_s))
+
+    def _any(self) -> str:
+        weights = [weight for weight, _ in self._menu.values()]
+        return self._rng.choices(list(self._menu), weights)[0]
+
+    async def _happens(self, kind: str) -> bool:
+        """False: nobody was free to suffer it, or nobody noticed, and that is no fault."""
+        from_s = self._now_s()
+        try:
+            whom = await self._menu[kind][1]()
+        except (DevstackError, OSError) as error:
+            self.broken.append(f"{kind}: {error}")
+            return False
+        if whom:
+            self.happened.append(Happened(kind, whom, from_s, self._now_s()))
+        return bool(whom)
 
     @contextmanager
     def _one(self, among: Iterable[str]) -> Generator[str, None, None]:
@@ -196,7 +201,8 @@ class Faults:
         with self._one(self._around.bank.processes) as whom:
             if not whom:
                 return ""
-            ahead_s = self._rng.choice(_CLOCK_STEPS_S)
+            large = clocks.settled(whom) and self._rng.random() < 0.5
+            ahead_s = self._rng.choice(_LARGE_STEPS_S if large else _SMALL_STEPS_S)
             clocks.move(whom, ahead_s)
             # It is noticed within a second.
             await self._a_while((2.0, 8.0))

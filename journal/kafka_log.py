@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     IllegalStateError,
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -239,6 +240,13 @@ class KafkaWriter:
             async with asyncio.timeout(_APPEND_S):
                 future = await producer.send_batch(batch, topic, partition=place.partition)
                 acknowledged = await future
+        except InvalidTimestampError as error:
+            self._spent = True
+            raise AppendInDoubt(
+                place,
+                "the brokers refuse its time, which is ahead of their clocks: set this machine's "
+                "clock right and start the process again; see 'Clocks apart' in docs/operations.md",
+            ) from error
         except (KafkaError, OSError, TimeoutError, AssertionError, IllegalStateError) as error:
             # AssertionError: a connection lost inside the client's coordinator lookup.
             self._spent = True
