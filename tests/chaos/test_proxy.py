@@ -9,8 +9,8 @@ import pytest
 
 from chaos.proxy import Api, Disturbance, Harm, Proxy
 from devstack.kafka import Kafka
-from journal.kafka_log import KafkaAddress, KafkaLog
-from journal.log import Entry, Place, Record, TopicSpec
+from journal.kafka_log import REQUEST_MS, KafkaAddress, KafkaLog
+from journal.log import Entry, LogError, Place, Record, TopicSpec
 
 PLACE = Place("t", 0)
 
@@ -113,6 +113,17 @@ async def test_a_request_whose_answer_is_lost_was_carried_out_once(
     # The broker knows the repetition by its number and tells the first one's offset.
     assert await waiting == written.index(value)
     assert (await values(gated.log)).count(value) == 1
+
+
+@pytest.mark.stack
+async def test_a_broker_that_has_gone_silent_is_given_up_within_seconds(gated: Gated) -> None:
+    await gated.log.bounds(PLACE)
+    began = time.monotonic()
+    mute = Disturbance(Harm.MUTE, [Api.LIST_OFFSETS])
+    with gated.proxy.disturbed(mute), pytest.raises(LogError):
+        await gated.log.bounds(PLACE)
+    assert time.monotonic() - began < 3 * REQUEST_MS / 1000
+    assert (await gated.log.bounds(PLACE))[0] == 0
 
 
 @pytest.mark.stack
