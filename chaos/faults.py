@@ -107,7 +107,9 @@ class Faults:
         """Until the run's time is `until_s`, in strands, so that faults overlap: each kind once,
         then at random. Each fault that has begun is ended."""
         self._until_s = until_s
-        await asyncio.gather(*(self._strand() for _ in range(_STRANDS)))
+        async with asyncio.TaskGroup() as strands:
+            for _ in range(_STRANDS):
+                strands.create_task(self._strand())
 
     async def _strand(self) -> None:
         while self._now_s() < self._until_s and not self.broken:

@@ -169,10 +169,21 @@ class KafkaLog:
     async def _ask(self, method: str, *arguments: Any) -> Any:
         if self._admin is None:
             raise LogError("not connected: call connect() first")
+        failure: Exception = TimeoutError()
         try:
-            return await _within(getattr(self._admin, method)(*arguments), _START_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise LogError(f"Kafka refused {method}: {error!r}") from error
+            async with asyncio.timeout(_START_S):
+                # What is asked here may be asked twice; a broker that has just died is met once.
+                while True:
+                    try:
+                        return await getattr(self._admin, method)(*arguments)
+                    except KafkaError as error:
+                        failure = error
+                        if not error.retriable:
+                            break
+                    await asyncio.sleep(_RETRY_PAUSE_S)
+        except (OSError, TimeoutError) as error:
+            failure = failure if isinstance(failure, KafkaError) else error
+        raise LogError(f"Kafka refused {method}: {failure!r}") from failure
 
     async def bounds(self, place: Place) -> tuple[int, int]:
         consumer: AIOKafkaConsumer | None = None

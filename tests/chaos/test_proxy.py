@@ -127,6 +127,15 @@ async def test_a_broker_that_has_gone_silent_is_given_up_within_seconds(gated: G
 
 
 @pytest.mark.stack
+async def test_a_question_is_asked_again_when_its_connection_is_cut(gated: Gated) -> None:
+    cut = Disturbance(Harm.CUT, [Api.METADATA])
+    with gated.proxy.disturbed(cut):
+        waiting = asyncio.create_task(gated.log.partitions("t"))
+        await until_struck(cut)
+    assert await waiting == 1
+
+
+@pytest.mark.stack
 async def test_who_does_not_speak_kafka_is_cut_off_and_harms_nobody(gated: Gated) -> None:
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff" * 4, b"\0\0\0\1\0"):
         reader, writer = await asyncio.open_connection("127.0.0.1", gated.proxy.port)
