@@ -62,7 +62,7 @@ async def attack(
             died.append(await dying.one(number))
             announce(f"died: {died[-1].whom}; work was back after {died[-1].back_s:.1f} s")
         calm_per_s = throughput.rate(workload.ends_s, now_s() - _CALM_S, now_s())
-        faults = Faults(around, now_s, seed, pause_s)
+        faults = Faults(around, workload.ends_s, now_s, seed, pause_s)
         telling = asyncio.create_task(_tell(faults, workload, now_s, announce))
         await faults.run(seconds)
         telling.cancel()
@@ -76,6 +76,7 @@ async def attack(
         ended_s = max(0.0, max(open_then, default=healed_s) - healed_s)
         announce(f"auditing {len(workload.told)} transfers")
         verdict = await judge(bank.corner, workload, died, ended_s, faults.broken)
+        verdict.late += [f"no transfer ended for a minute from {at:.0f} s" for at in faults.stalls]
         if watching.done() and not watching.cancelled() and watching.exception():
             verdict.wrong.append(f"a role could not be kept alive: {watching.exception()}")
         watching.cancel()

@@ -5,7 +5,7 @@ follow each other for as long as one likes; some happen at once.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, NamedTuple
 
@@ -18,6 +18,8 @@ from devstack.kafka import Broker
 from orchestrator.service import TOPICS as ORCHESTRATOR
 
 _STRANDS: Final = 5
+_IDLE_S: Final = 5.0
+_STALLED_S: Final = 60.0
 _SHORT_S: Final = (0.0, 2.0)
 _LONG_S: Final = (8.0, 16.0)
 """Longer than the 10 s after which a group takes a silent member for dead: it becomes a zombie."""
@@ -54,12 +56,20 @@ class Happened(NamedTuple):
 
 class Faults:
     """`happened` grows. `requests` counts the requests that were disturbed, by kind and harm.
-    `skipped`: the kinds that can't be had here, and why. `broken`: what did not come back."""
+    `skipped`: the kinds that can't be had here, and why. `broken`: what did not come back. `ends_s`
+    grows by the times at which transfers ended: no fault begins while none ends, since a bank that
+    does no work can do nothing wrong. `stalls`: when that took a minute and more."""
 
     def __init__(
-        self, around: Surroundings, now_s: Callable[[], float], seed: int, pause_s: float
+        self,
+        around: Surroundings,
+        ends_s: Sequence[float],
+        now_s: Callable[[], float],
+        seed: int,
+        pause_s: float,
     ) -> None:
         self._around = around
+        self._ends_s = ends_s
         self._now_s = now_s
         self._rng = random.Random(seed)
         self._pause_s = pause_s
@@ -67,6 +77,7 @@ class Faults:
         self.happened: list[Happened] = []
         self.requests: Counter[str] = Counter()
         self.broken: list[str] = []
+        self.stalls: list[float] = []
         self._menu: dict[str, tuple[float, Callable[[], Awaitable[str]]]] = {
             "kill_role": (6, self._kill_role),
             "freeze_role": (4, self._freeze_role),
@@ -118,6 +129,16 @@ class Faults:
                 self._due.append(kind)
                 await self._happens(self._any())
             await asyncio.sleep(self._rng.expovariate(1 / self._pause_s))
+            await self._at_work()
+
+    async def _at_work(self) -> None:
+        """Wait until transfers end again, at most a minute."""
+        from_s = self._now_s()
+        while not self._ends_s or self._now_s() - self._ends_s[-1] > _IDLE_S:
+            if self._now_s() - from_s > _STALLED_S:
+                self.stalls.append(from_s)
+                return
+            await asyncio.sleep(0.1)
 
     def _any(self) -> str:
         weights = [weight for weight, _ in self._menu.values()]
