@@ -23,6 +23,7 @@ from chaos.workload import Workload
 _CALM_S: Final = 6.0
 _POLL_S: Final = 0.25
 _TELL_S: Final = 30.0
+_STORM_S: Final = 45.0
 
 
 async def attack(
@@ -37,7 +38,7 @@ async def attack(
     announce: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
-    every kind at once, in `seconds` together. `cold`: accounts beside the hot ones. Gives the
+    every kind at once, in `seconds` together, or somewhat more on a slow machine. `cold`: accounts beside the hot ones. Gives the
     numbers of the run; `good` says whether everything held."""
     async with surroundings(folder) as around:
         began = time.monotonic()
@@ -64,7 +65,8 @@ async def attack(
         calm_per_s = throughput.rate(workload.ends_s, now_s() - _CALM_S, now_s())
         faults = Faults(around, workload.ends_s, now_s, seed, pause_s)
         telling = asyncio.create_task(_tell(faults, workload, now_s, announce))
-        await faults.run(seconds)
+        # However long the deaths took, there is a storm.
+        await faults.run(max(seconds, now_s() + _STORM_S))
         telling.cancel()
         healed_s = now_s()
         announce(f"healed at {healed_s:.0f} s; waiting for the open transfers")

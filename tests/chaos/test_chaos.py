@@ -21,7 +21,7 @@ async def test_two_deaths_and_a_minute_of_faults_loses_and_doubles_nothing(
     found = await attack(100, seed=seed, clients=8, deaths=2, folder=tmp_path)
     # How long the work stood still is judged by the long run, on a machine of its own.
     assert found["wrong"] == []
-    assert found["faults"] >= 15
+    assert found["faults"] >= 8
     assert len(found["deaths"]) == 2
     assert found["requests_disturbed"]
     assert found["transfers_told"] >= 20
