@@ -38,8 +38,8 @@ async def attack(
     announce: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
-    every kind at once, in `seconds` together, or somewhat more on a slow machine. `cold`: accounts beside the hot ones. Gives the
-    numbers of the run; `good` says whether everything held."""
+    every kind at once, in `seconds` together, or somewhat more on a slow machine. `cold`: accounts
+    beside the hot ones. Gives the numbers of the run; `good` says whether everything held."""
     async with surroundings(folder) as around:
         began = time.monotonic()
 
