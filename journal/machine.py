@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol, TypeVar
 class Output(NamedTuple):
     """A message that has to be sent because of an event: `value` is its wire form.
 
+    `topic` is a participant's input, or `journal.topics.ANSWERS` for what whoever asked from
+    outside waits to hear: `key` is then the event's own key, and an event has one answer at most.
     `partitions`: how many the topic has; 0: as the service's routes say. An event that names a
     topic of somebody else's has to record it: read again, it must go to the same place.
     """

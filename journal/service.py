@@ -7,7 +7,7 @@ import msgspec
 
 from journal.log import Place
 from journal.machine import Machine, Output
-from journal.topics import DEAD_LETTERS, ServiceTopics
+from journal.topics import ANSWERS, DEAD_LETTERS, ServiceTopics
 from messages.routing import partition_of
 from messages.wire import Codec
 
@@ -59,9 +59,13 @@ class Service(msgspec.Struct, Generic[M, E], frozen=True):
     watcher: Watcher | None = None
 
     def route(self, output: Output) -> Place:
+        if output.topic == DEAD_LETTERS:
+            return Place(output.topic, 0)
+        if output.topic == ANSWERS:
+            return Place(self.topics.answers, partition_of(output.key, self.partitions))
         count = output.partitions or self.routes[output.topic]
         return Place(output.topic, partition_of(output.key, count))
 
     def owns(self, topic: str) -> bool:
         """Whether the topic is the bank's own, so that waiting for it is right when it is slow."""
-        return topic == DEAD_LETTERS or topic in self.routes
+        return topic in (DEAD_LETTERS, self.topics.answers) or topic in self.routes

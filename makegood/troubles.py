@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.server import CannotListen
 from audit.auditor import CannotAudit
+from checker.exploration import CannotCheck
 from devstack.errors import DevstackError
 from journal.log import LogError
 from journal.opening import JournalCorrupt, PartitionsChanged
@@ -17,7 +18,8 @@ from makegood.settings import SettingsError
 from makegood.transfer_file import FileUnusable
 from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
-from saga_definitions.compiler import DefinitionError
+from saga_definitions.order import DefinitionError
+from saga_definitions.registry import UnknownDefinition
 
 _TOLD: Final = (
     SettingsError,
@@ -30,6 +32,8 @@ _TOLD: Final = (
     RowsMissing,
     DefinitionError,
     CannotAudit,
+    CannotCheck,
+    UnknownDefinition,
     ApiAway,
     ApiError,
     FileUnusable,

@@ -77,13 +77,18 @@ class Sagas:
         self._forget(event.at_ms)
 
     def _count(self, saga: Saga) -> None:
-        for node in graph_of(saga.plan).outside:
+        outside = graph_of(saga.plan).outside
+        if not outside:
+            return
+        asked: set[str] = set()
+        for node in outside:
             step = saga.steps[node.index]
-            asks = node.do if step.direction == "do" else node.undo
-            if asks is None or not asks.partitions:
-                continue
-            waiting = self._unanswered.setdefault(asks.topic, set())
-            if step.open:
+            asks = node.do if step.direction == "do" else node.undo_for(step.result)
+            if step.open and asks is not None and asks.partitions:
+                asked.add(asks.topic)
+        for topic in {asks.topic for node in outside for asks in node.templates}:
+            waiting = self._unanswered.setdefault(topic, set())
+            if topic in asked:
                 waiting.add(saga.id)
             else:
                 waiting.discard(saga.id)
@@ -91,7 +96,7 @@ class Sagas:
     def _finish(self, saga: Saga) -> None:
         self.live.pop(saga.id, None)
         self.finished[saga.id] = Finished(
-            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms
+            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms, saga.signals
         )
         self._order.append(saga.id)
 

@@ -9,37 +9,65 @@ from dataclasses import dataclass
 
 from messages.participants import Participant
 from messages.plan import Plan, Retry
-from saga_definitions.compiler import DefinitionError, compile_plan
+from saga_definitions.compiler import compile_plan
+from saga_definitions.order import DefinitionError
 from saga_definitions.params import (
     Account,
     Amount,
     Currency,
-    Differ,
+    Instant,
+    Legs,
     Param,
     Params,
+    Person,
     Problem,
+    Rate,
     Text,
-    check,
 )
-from saga_definitions.steps import Step, ask, command, effect_of, result_of, step
+from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
+from saga_definitions.steps import (
+    Condition,
+    Step,
+    ask,
+    choose,
+    command,
+    condition,
+    effect_of,
+    result_of,
+    step,
+    wait_for,
+    wait_until,
+)
 
 __all__ = [
     "Account",
+    "AddUp",
     "Amount",
+    "Condition",
+    "Converted",
     "Currency",
     "Definition",
     "DefinitionError",
     "Differ",
+    "Instant",
+    "Legs",
     "Params",
+    "Person",
     "Problem",
+    "Rate",
     "Retry",
+    "Step",
     "Text",
     "ask",
+    "choose",
     "command",
+    "condition",
     "define",
     "effect_of",
     "result_of",
     "step",
+    "wait_for",
+    "wait_until",
 ]
 
 
@@ -51,7 +79,7 @@ class Definition:
     version: int
     plan: Plan
     params: tuple[Param[object], ...]
-    rules: tuple[Differ, ...]
+    rules: tuple[Rule, ...]
     participants: tuple[Participant, ...]
 
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
@@ -68,14 +96,14 @@ def define(
     version: int,
     params: Params,
     steps: tuple[Step, ...],
-    rules: tuple[Differ, ...] = (),
+    rules: tuple[Rule, ...] = (),
     deadline_ms: int = 60_000,
 ) -> Definition:
     """A definition, checked. Raises `DefinitionError` with the place and the reason.
 
-    Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start a
-    saga that has not passed its pivot turns back. A plan that ran keeps its version: change the
-    steps, raise the version.
+    Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start, or
+    after the end of its last wait, a saga that has not passed its pivot turns back. A plan that
+    ran keeps its version: change the steps, raise the version.
     """
     declared = params.declared()
     for rule in rules:
@@ -83,6 +111,6 @@ def define(
             if all(param.name != one for param in declared):
                 raise DefinitionError(f"{name}.rules", f"there is no parameter {one!r}")
     plan = compile_plan(name, version, deadline_ms, declared, steps)
-    asked = (one.participant for s in steps for one in (s.do, s.undo) if one is not None)
-    participants = {participant.name: participant for participant in asked}
+    commands = (one for s in steps for one in (s.do, s.undo, *s.undo_cases.values()))
+    participants = {one.participant.name: one.participant for one in commands if one is not None}
     return Definition(name, version, plan, declared, rules, tuple(participants.values()))

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from simulation.books import Books
@@ -9,9 +10,21 @@ from simulation.history import Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
-    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored", "saga.RecoveryRefused")
+    (
+        "saga.StartRepeated",
+        "saga.StartRefused",
+        "saga.AnswerIgnored",
+        "saga.RecoveryRefused",
+        "saga.SignalRepeated",
+        "saga.SignalRefused",
+    )
 )
-_POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
+_POSTED: Final = {
+    "account.Debited": -1,
+    "account.Captured": -1,
+    "account.Credited": 1,
+    "account.CreditedOnHold": 1,
+}
 
 
 class Course:
@@ -95,7 +108,7 @@ def ends(courses: Courses, books: Books) -> Iterator[str]:
         for fact in books.moved[saga]:
             fields = fact.fields
             net[fields["account_id"]] += _POSTED.get(fact.type, 0) * fields.get("amount_minor", 0)
-            if fact.type == "account.Held":
+            if fact.type in ("account.Held", "account.CreditedOnHold"):
                 holds.add(fields["effect_id"])
             holds.discard(fields.get("hold_id", ""))
         if holds:
@@ -114,10 +127,30 @@ def _due(course: Course) -> dict[str, int]:
         due[params["first"]] -= params["amount_minor"]
         due[params["second"]] -= params["amount_minor"]
         due[params["target"]] += params["total_minor"]
+    elif course.plan["definition"] == "split_transfer":
+        due[params["source"]] -= params["amount_minor"]
+        for leg in params["legs"]:
+            due[leg["target"]] += leg["amount_minor"]
+    elif course.plan["definition"] == "fx_transfer":
+        due[params["source"]] -= params["amount_minor"]
+        due[params["source_liquidity"]] += params["amount_minor"]
+        due[params["target_liquidity"]] -= params["target_amount_minor"]
+        due[params["target"]] += params["target_amount_minor"]
     else:
         due[params["source"]] -= params["amount_minor"]
         due[params["target"]] += params["amount_minor"]
     return {account: amount for account, amount in due.items() if amount}
+
+
+def _ms(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp() * 1_000
+
+
+def _passed(fact: Fact) -> bool:
+    """Whether a step had what it waited for."""
+    if fact.type == "saga.SignalAccepted":
+        return bool(fact.fields["verdict"] == "approve")
+    return fact.type == "saga.WaitEnded" and not fact.fields["reason"]
 
 
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
@@ -132,10 +165,17 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             if fact.type == "saga.StepSucceeded":
                 done[saga].add((fields["step"], fields["direction"]))
+            if fact.type == "saga.StepSkipped" or _passed(fact):
+                done[saga].add((fields["step"], "do"))
+                # Nothing is to be taken back of it.
+                done[saga].add((fields["step"], "undo"))
             if fact.type != "saga.StepRequested":
                 continue
             step, direction = fields["step"], fields["direction"]
             asked[saga].add((step, direction))
+            execute_at = courses.by_id[saga].params.get("execute_at")
+            if execute_at and _ms(execute_at) > fields["at_ms"]:
+                yield f"courses: {saga}: {step} is asked for before {execute_at}"
             for planned in courses.by_id[saga].plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
                 if direction == "do" and name == step:

@@ -27,10 +27,13 @@ _DECIDED: Final = frozenset(
         "saga.StartRefused",
         "saga.RecoveryAccepted",
         "saga.RecoveryRefused",
+        "saga.SignalAccepted",
+        "saga.SignalRepeated",
+        "saga.SignalRefused",
     )
 )
 _ANSWERED: Final = frozenset(("saga.StepSucceeded", "saga.StepRefused", "saga.AnswerIgnored"))
-_OWN_WORDS: Final = "command_unresolved"
+_OWN_WORDS: Final = ("command_unresolved", "too_late")
 
 Links = dict[tuple[str, str], int]
 """(source, destination) -> how many messages."""
@@ -90,7 +93,7 @@ def _sent(journal: Journal, partitions: int, sent: Links) -> Iterator[str]:
 
 def _links(sent: Links, received: Links) -> Iterator[str]:
     for (source, to), number in sent.items():
-        if to.startswith("deadletter"):
+        if to.startswith("deadletter") or ".answers/" in to:
             continue
         got = received.get((source, to), 0)
         if got != number:
@@ -130,7 +133,7 @@ def _commands_and_answers(histories: Histories) -> Iterator[str]:
                 continue
             if fact.type == "saga.StepRequested":
                 requested[_step(fact)] += 1
-            elif fact.type in _ANSWERED and fact.fields.get("reason") != _OWN_WORDS:
+            elif fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS:
                 answered[_step(fact)] += 1
     for journal in histories.accounts:
         for fact in journal.facts:
