@@ -217,7 +217,7 @@ def test_an_approval_by_the_one_who_must_not_is_caught(monkeypatch: pytest.Monke
     class Initiated(Params):
         initiator = Person()
 
-    definition = Definition("by_hand", 1, plan, Initiated.declared(), ())
+    definition = Definition("by_hand", 1, plan, Initiated.declared(), (), ())
     params = {"initiator": "ann"}
     assert explore(definition, params).counterexample is None
 

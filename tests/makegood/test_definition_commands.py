@@ -1,5 +1,7 @@
 """`makegood definitions`: what it prints, and how it exits."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -7,18 +9,15 @@ from checker.exploration import CannotCheck
 from makegood import definition_commands
 from makegood.definition_commands import app
 from makegood.troubles import told
-from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, UnknownDefinition
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.transfer import TRANSFER
 from tests.checker.broken import asks, by_hand, credit, debit
 
-HASTIER = Definition(
-    "transfer",
-    2,
-    msgspec.structs.replace(TRANSFER.plan, version=2, deadline_ms=5_000),
-    TRANSFER.params,
-    TRANSFER.rules,
+HASTIER = replace(
+    TRANSFER,
+    version=2,
+    plan=msgspec.structs.replace(TRANSFER.plan, version=2, deadline_ms=5_000),
 )
 BROKEN = by_hand(debit(), credit("credit", "debit", do=asks("Credit", "bob", 101)))
 
@@ -26,7 +25,7 @@ BROKEN = by_hand(debit(), credit("credit", "debit", do=asks("Credit", "bob", 101
 @pytest.fixture(autouse=True)
 def definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry((TRANSFER, HASTIER, RESERVED_TRANSFER, BROKEN))
-    monkeypatch.setattr(definition_commands, "shipped", lambda: registry)
+    monkeypatch.setattr(definition_commands, "known", lambda: registry)
     monkeypatch.setenv("COLUMNS", "200")
 
 
