@@ -16,6 +16,8 @@ VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
 FORGOTTEN: Final = "effect_expired"
 NO_HOLD: Final = "hold_unknown"
+UNDER_WAY: Final = "effect_in_progress"
+"""Of an undo: what it takes back is being done, by a participant that takes its time."""
 
 _ACCOUNTS: Final = "account."
 _MOVES: Final = {
@@ -61,13 +63,18 @@ def react(
         # What it does not know yet may still be done: a command stays under way.
         after = world if order.is_enquiry else before
         yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)
+        if any(other.effect == order.undoes for other in world.orders):
+            yield refused(UNDER_WAY)
     if order.is_enquiry:
         if known is None:
             yield refused(EFFECT_UNKNOWN, "is said never to have come", faults=0)
         elif known.outcome in ("voided", "undone"):
             yield refused(VOIDED, faults=0)
         elif known.outcome == "refused":
-            yield refused(known.reason, "is said to have been refused", faults=0)
+            # The saga takes it for final: a command that was overtaken must not be done any more.
+            barred = known._replace(attempt=max(known.attempt, order.attempt))
+            after = world.with_effect(barred)
+            yield refused(known.reason, "is said to have been refused", after, faults=0)
         else:
             yield applied("is said to have been applied", world)
     elif known is None or (known.outcome == "refused" and known.attempt < order.attempt):

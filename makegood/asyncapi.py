@@ -31,7 +31,8 @@ A saga asks the participant `{name}` by commands on `{topic}`; it answers on `{a
 3. **Never guess.** Decline as `outcome_unknown` while you can't tell; you are asked again.
 4. **An enquiry does nothing.** To `Enquire` answer what became of `effect_id`, naming the enquiry's
    own `attempt`: applied, declined with its reason, `outcome_unknown`, or `effect_unknown` if no
-   command of it has come; then it is sent again.
+   command of it has come; then it is sent again. What you have told it to be declined must not be
+   done any more by a command of a lower `attempt` that comes late.
 5. **A compensation** has `direction` `undo` and names in `undoes` what it takes back. If that never
    came, remember it as void, decline it as `effect_voided` when it comes, and answer `StepApplied`.
 6. **Amounts are integers of up to 63 bits.** A JSON reader that makes doubles of them loses money.

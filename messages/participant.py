@@ -50,7 +50,8 @@ class Enquire(StepCommand, frozen=True, kw_only=True, tag="participant.Enquire.v
 
     `command` is the type of the command that asked for the effect, `key` its record's key. The
     answer is the effect's own: applied, or declined with its reason; or declined as
-    `outcome_unknown` or `effect_unknown`. An enquiry never does anything.
+    `outcome_unknown` or `effect_unknown`. An enquiry never does anything; but an effect that it was
+    told to be declined is not done any more by a command of a lower attempt than its own.
     """
 
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]

@@ -274,6 +274,16 @@ class Effects:
                 if event.voids:
                     self._remember(event.voids, 0, 0, "voided")
                     self._remember(event.effect_id, event.fingerprint, event.attempt, "applied")
+                else:
+                    self._bar(event)
+
+    def _bar(self, event: EffectTold) -> None:
+        """The saga takes a refusal that it was told for final: a command that was overtaken by the
+        enquiry must not be done any more."""
+        known = self.known.get(event.effect_id)
+        if known is not None and known.outcome == "declined" and known.reason == event.reason:
+            attempt = max(known.attempt, event.attempt)
+            self.known[event.effect_id] = replace(known, attempt=attempt)
 
     def _settled(self, event: EffectSettled) -> None:
         begun = self.under_way.pop(event.effect_id).begun

@@ -96,16 +96,25 @@ func open(path string) (*Provider, error) {
 func (p *Provider) take(command Command) (Outcome, error) {
 	known, found := p.outcomes[command.EffectID]
 	expired := time.Since(time.UnixMilli(command.IssuedAtMS)) >= horizon
+	enquiry := command.Type == "participant.Enquire.v1"
 	switch {
-	case found && (command.Type == "participant.Enquire.v1" || known.Reason == "" ||
-		command.Attempt <= known.Attempt):
+	case found && (known.Reason == "" || command.Attempt <= known.Attempt):
 		return known, nil
+	case found && enquiry:
+		// Told to be declined: a command that the enquiry has overtaken must not be done any more.
+		known.Attempt = command.Attempt
+		return known, p.remember(known)
 	case !found && expired:
 		return Outcome{Reason: "effect_expired"}, nil
-	case command.Type == "participant.Enquire.v1":
+	case enquiry:
 		return Outcome{Reason: "effect_unknown"}, nil
 	}
 	outcome := pay(command)
+	return outcome, p.remember(outcome)
+}
+
+// remember makes an outcome last; nobody is told of it before.
+func (p *Provider) remember(outcome Outcome) error {
 	line, err := json.Marshal(outcome)
 	if err == nil {
 		_, err = p.file.Write(append(line, '\n'))
@@ -114,9 +123,9 @@ func (p *Provider) take(command Command) (Outcome, error) {
 		err = p.file.Sync()
 	}
 	if err == nil {
-		p.outcomes[command.EffectID] = outcome
+		p.outcomes[outcome.EffectID] = outcome
 	}
-	return outcome, err
+	return err
 }
 
 // pay stands for the network that carries the money out. It must do an effect id once.

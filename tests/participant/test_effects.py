@@ -118,6 +118,13 @@ def test_a_refusal_stands_for_its_attempt_and_the_next_one_is_decided_anew() -> 
     assert story.when(book(3)) == "the handler is asked"
 
 
+def test_a_refusal_that_an_enquiry_was_told_holds_for_commands_that_it_has_overtaken() -> None:
+    story = Story().given(book(), Declined("full"))
+    assert story.when(enquiry(3)) == "declined: full"
+    assert story.when(book(2)) == "declined: full"
+    assert story.when(book(4)) == "the handler is asked"
+
+
 def test_an_unknown_outcome_is_said_to_be_unknown_and_a_new_attempt_asks_the_handler() -> None:
     story = Story().given(book())
     assert story.when(Unknown("no line")) == "declined: outcome_unknown"
