@@ -242,5 +242,27 @@ def test_a_machine_counts_who_waits_for_a_participant_also_after_a_restore() -> 
     assert machine.sagas.unanswered("trip.input") == 0
 
 
+def test_a_saga_that_waits_for_one_of_two_answers_still_counts() -> None:
+    p = MoveParams()
+    again = ask(TRIPS, Book, traveller="ann")
+    back = ask(TRIPS, Unbook, traveller="ann")
+    pair = define(
+        "pair",
+        version=1,
+        params=p,
+        steps=(
+            step("out", do=again, undo=back, after=()),
+            step("home", do=again, undo=back, after=()),
+        ),
+    )
+    machine = SagaMachine(Registry([pair]))
+    counts: list[int] = []
+    for message in (start("pair"), applied("home"), applied("out")):
+        for event in machine.decide(message, 2_000_000):
+            machine.evolve(event)
+        counts.append(machine.sagas.unanswered("trip.input"))
+    assert counts == [1, 1, 0]
+
+
 def _fields(answer: Any) -> dict[str, Any]:
     return {name: getattr(answer, name) for name in answer.__struct_fields__}
