@@ -202,7 +202,7 @@ class Epoch(Generic[M, E]):
         self._add(event, machine.key_of(event))
         machine.evolve(event)
         for output in machine.outputs(event):
-            place = self._service.route(output.topic, output.key)
+            place = self._service.route(output)
             sequence = self.progress.next_sequence(place)
             self._outputs.append((len(self._batch) - 1, place, sequence, output))
 

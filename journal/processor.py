@@ -115,6 +115,7 @@ class Processor(Generic[M, E]):
         tuning = self._service.tuning
         try:
             epoch.outbox.release()
+            self._committed(epoch)
             self.working.set()
             while True:
                 await _room(outbox, epoch, tuning.max_unconfirmed)
@@ -127,16 +128,23 @@ class Processor(Generic[M, E]):
                 now_ms = max(self._clock.now_ms(), epoch.progress.at_ms)
                 self._decide(epoch, backlog, now_ms)
                 await epoch.commit(now_ms)
+                self._committed(epoch)
                 if epoch.snapshot_due() and (snapshot is None or snapshot.done()):
                     snapshot = asyncio.create_task(epoch.begin_snapshot())
         finally:
             self.working.clear()
+            if self._service.watcher is not None:
+                self._service.watcher.ended(self._partition)
             tasks = [task for task in (outbox, snapshot) if task is not None]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await reader.close()
             await epoch.close()
+
+    def _committed(self, epoch: Epoch[M, E]) -> None:
+        if self._service.watcher is not None:
+            self._service.watcher.committed(self._partition, epoch.machine)
 
     def _wait_ms(self, epoch: Epoch[M, E]) -> int:
         due_ms = epoch.machine.next_due_ms()
@@ -179,7 +187,7 @@ async def _room(outbox: asyncio.Task[None], epoch: Epoch[M, E], limit: int) -> N
     """Wait for the outbox to have room; an outbox that broke breaks the epoch."""
     if outbox.done():
         outbox.result()
-    if epoch.progress.unconfirmed() < limit:
+    if epoch.outbox.unconfirmed() < limit:
         return
     room = asyncio.create_task(epoch.outbox.room(limit))
     try:
