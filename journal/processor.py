@@ -157,6 +157,7 @@ class Processor(Generic[M, E]):
         tuning = self._service.tuning
         # Timers first, up to half the batch: under a backlog of inputs they would never come up.
         handled = self._fire(epoch, now_ms, tuning.max_batch_records // 2 or 1)
+        taken = 0
         while (
             backlog
             and handled < tuning.max_batch_records
@@ -164,7 +165,8 @@ class Processor(Generic[M, E]):
         ):
             epoch.take(backlog.popleft(), self._input.topic, now_ms)
             handled += 1
-            self._metrics.inputs.inc()
+            taken += 1
+        self._metrics.inputs.inc(taken)
         self._fire(epoch, now_ms, tuning.max_batch_records - handled)
 
     def _fire(self, epoch: Epoch[M, E], now_ms: int, most: int) -> int:
