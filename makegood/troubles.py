@@ -17,6 +17,7 @@ from makegood.settings import SettingsError
 from makegood.transfer_file import FileUnusable
 from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
+from simulation.scenario import ScenarioMalformed
 
 _TOLD: Final = (
     SettingsError,
@@ -31,6 +32,7 @@ _TOLD: Final = (
     ApiAway,
     ApiError,
     FileUnusable,
+    ScenarioMalformed,
 )
 """Their texts say what to do."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from random import Random
 from typing import Any, Final
 
 from account_service.service import TOPICS as ACCOUNT
@@ -14,7 +13,7 @@ from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from simulation.api import Api
 from simulation.callers import Callers
-from simulation.conditions import Conditions
+from simulation.conditions import Conditions, stream
 from simulation.definitions import DEFINITIONS
 from simulation.process import Process
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
@@ -38,12 +37,15 @@ class NotSettled(Exception):
 class Bank:
     """Made inside a simulated loop; `happened` counts faults and what they led to."""
 
-    def __init__(self, rng: Random, conditions: Conditions) -> None:
-        self.rng = rng
+    def __init__(self, seed: int, conditions: Conditions) -> None:
+        self.seed = seed
         self.conditions = conditions
         self.happened: Counter[str] = Counter()
         self.notes: list[tuple[float, str]] = []
-        self.weather = SeededWeather(rng, conditions, self.happened)
+        self.incidents: list[int] = []
+        """The numbers of those that happened."""
+        self._rng = rng = stream(seed, "bank")
+        self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
         self.services = _services(conditions)
         counts = (conditions.orchestrators, conditions.account_processes)
@@ -84,14 +86,14 @@ class Bank:
             Api(f"api-{i}", self.log, self.weather, conditions.partitions)
             for i in range(conditions.apis)
         ]
-        return Callers(self.rng, conditions, self.apis, self.happened)
+        return Callers(stream(self.seed, "callers"), conditions, self.apis, self.happened)
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
         processes = self.processes[service]
         dealt: dict[str, set[int]] = {process.name: set() for process in processes}
         for partition in range(self.conditions.partitions):
-            dealt[self.rng.choice(among or processes).name].add(partition)
+            dealt[self._rng.choice(among or processes).name].add(partition)
         for process in processes:
             process.assign(frozenset(dealt[process.name]))
 

@@ -39,8 +39,19 @@ _HORIZONS_APART_MS: Final = 2_000_000
 """Longer than all clocks of a run are apart: what the settings demand to be a day."""
 
 
+def stream(seed: int, name: str) -> Random:
+    """Random numbers for one purpose. Each purpose has its own, so that a smaller scenario of a
+    seed differs from the whole one in as little as can be."""
+    return Random(f"{seed}/{name}")
+
+
+TRANSFERS: Final = 50
+"""A day's."""
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate."""
+    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate;
+    `incidents`: the numbers of those that happen, None: all."""
 
     partitions: int
     orchestrators: int
@@ -63,9 +74,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     max_unconfirmed: int
     effect_horizon_ms: int
     saga_memory_ms: int
+    incidents: frozenset[int] | None = None
 
 
-def draw(rng: Random, transfers: int = 50) -> Conditions:
+def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
+    rng = stream(seed, "conditions")
     faults = _faults(rng)
     rates = {kind: _between(rng, 0.002, 0.06) if kind in faults else 0.0 for kind in WEATHER}
     short_memory = rng.random() < 0.1

@@ -3,7 +3,7 @@ jump, snapshots disappear, strangers write to our topics.
 """
 
 import asyncio
-from random import Random
+from itertools import count
 from typing import Final
 
 from account_service.service import TOPICS as ACCOUNT
@@ -14,7 +14,7 @@ from messages.saga import StepApplied
 from messages.wire import encode, type_name
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from simulation.bank import Bank
-from simulation.conditions import INCIDENTS
+from simulation.conditions import INCIDENTS, stream
 from simulation.process import Process
 from simulation.weather import simulated_ms
 
@@ -43,17 +43,23 @@ class Incidents:
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
-        self._rng: Random = bank.rng
+        self._rng = stream(bank.seed, "incidents")
         self._aftermath: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        bank, rng = self._bank, self._rng
-        kinds = [kind for kind in INCIDENTS if kind in bank.conditions.faults]
-        while kinds:
-            await asyncio.sleep(rng.expovariate(1 / bank.conditions.incident_every_s))
-            kind = rng.choice(kinds)
+        bank, conditions = self._bank, self._bank.conditions
+        kinds = [kind for kind in INCIDENTS if kind in conditions.faults]
+        pauses = stream(bank.seed, "pauses")
+        for number in count() if kinds else ():
+            await asyncio.sleep(pauses.expovariate(1 / conditions.incident_every_s))
+            if conditions.incidents is not None and number not in conditions.incidents:
+                continue
+            # Its own stream: whatever else is left out, this incident stays what it was.
+            self._rng = stream(bank.seed, f"incident {number}")
+            kind = self._rng.choice(kinds)
             if self._happen(kind):
                 bank.happened[kind] += 1
+                bank.incidents.append(number)
 
     def end(self) -> None:
         for task in self._aftermath:
@@ -96,8 +102,10 @@ class Incidents:
     def _later(self, mean_s: float, process: Process, tell: bool) -> None:
         """After a while the process is back."""
 
+        pause_s = min(_MAX_PAUSE_S, self._rng.expovariate(1 / mean_s))
+
         async def back() -> None:
-            await asyncio.sleep(min(_MAX_PAUSE_S, self._rng.expovariate(1 / mean_s)))
+            await asyncio.sleep(pause_s)
             if process.frozen:
                 self._bank.note(f"{process.name} thaws")
                 process.thaw(tell=tell)
