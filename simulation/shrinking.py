@@ -87,7 +87,8 @@ def _fewer_faults(failed: Outcome, scenario: Scenario, fails: Fails) -> Iterator
 
 def _smaller(failed: Outcome, scenario: Scenario, fails: Fails) -> Iterator[Scenario | None]:
     for name, least in SMALLEST.items():
-        now = int(scenario.sizes.get(name, getattr(failed.conditions, name)))
+        drawn = int(getattr(failed.conditions, name))
+        now = scenario.sizes.get(name, drawn)
         for smaller in dict.fromkeys((least, now // 4, now // 2, now - 1)):
             if not least <= smaller < now:
                 continue
