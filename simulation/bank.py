@@ -16,6 +16,7 @@ from simulation.callers import Callers
 from simulation.conditions import Conditions, stream
 from simulation.definitions import DEFINITIONS
 from simulation.process import Process
+from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
 
 CALM_S: Final = 6.0
@@ -62,6 +63,9 @@ class Bank:
                 for i in range(count)
             ]
         self.apis: list[Api] = []
+        self.tables = Tables(self.weather, places(conditions.partitions), self.happened)
+        self.projectors: list[Projector] = []
+        self.projected_before_healing = self.tables.rows
 
     @property
     def all_processes(self) -> list[Process]:
@@ -86,6 +90,17 @@ class Bank:
             Api(f"api-{i}", self.log, self.weather, conditions.partitions)
             for i in range(conditions.apis)
         ]
+        self.projectors = [
+            Projector(
+                f"projector-{i}",
+                self.log,
+                self.weather,
+                self.tables,
+                conditions.partitions,
+                self.happened,
+            )
+            for i in range(conditions.projectors)
+        ]
         return Callers(stream(self.seed, "callers"), conditions, self.apis, self.happened)
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
@@ -100,6 +115,7 @@ class Bank:
     async def heal(self, callers: Callers) -> list[str]:
         """End all faults, wait until the bank is at rest. Gives what is wrong with it then."""
         self.note("healing")
+        self.projected_before_healing = self.tables.rows
         self.weather.clear_up()
         # Clocks agree again, on the latest of them: what was promised for a time comes due.
         ahead_ms = max(process.clock.wrong_ms for process in self.all_processes)
@@ -131,7 +147,8 @@ class Bank:
 
     def troubles(self) -> list[str]:
         found = [trouble for process in self.all_processes for trouble in process.troubles()]
-        return found + [trouble for api in self.apis for trouble in api.troubles()]
+        others = (*self.apis, *self.projectors)
+        return found + [trouble for other in others for trouble in other.troubles()]
 
     def _records(self) -> int:
         return sum(map(len, self.log.records.values()))
@@ -145,7 +162,7 @@ class Bank:
                 due_ms = process.machines[partition].next_due_ms()
                 if due_ms is not None:
                     return f"{process.name} partition {partition} has a timer at {due_ms}"
-        return ""
+        return "the read model is behind" if self.tables.behind(self.log) else ""
 
     def _still_running(self) -> list[str]:
         """A processor that was cancelled must end: else it is an owner that nobody knows of."""

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-WEATHER: Final = ("ack_lost", "late", "never", "slow")
-"""What happens to single appends and reads."""
+WEATHER: Final = ("ack_lost", "late", "never", "slow", "commit_in_doubt")
+"""What happens to single appends, reads and commits."""
 
 INCIDENTS: Final = (
     "crash",
@@ -19,10 +19,13 @@ INCIDENTS: Final = (
     "reassign",
     "overlap",
     "api_crash",
+    "projector_crash",
     "clock_jump",
     "snapshot_lost",
     "snapshot_torn",
     "snapshot_compacted",
+    "place_down",
+    "message_copied",
     "garbage_input",
     "foreign_input",
     "journal_noise",
@@ -57,6 +60,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     orchestrators: int
     account_processes: int
     apis: int
+    projectors: int
     accounts: int
     callers: int
     transfers: int
@@ -87,6 +91,7 @@ def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
         orchestrators=rng.choice((1, 2, 2, 3)),
         account_processes=rng.choice((1, 2, 2, 3)),
         apis=rng.choice((1, 2)),
+        projectors=rng.choice((1, 1, 2)),
         accounts=rng.randint(3, 8),
         callers=rng.randint(4, 12),
         transfers=transfers,

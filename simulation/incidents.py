@@ -8,7 +8,7 @@ from typing import Final
 
 from account_service.service import TOPICS as ACCOUNT
 from journal.log import Entry, Place
-from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE
+from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE, header
 from messages.account import Deposit
 from messages.saga import StepApplied
 from messages.wire import encode, type_name
@@ -20,6 +20,9 @@ from simulation.weather import simulated_ms
 
 FOREIGN: Final = "foreign"
 """Begins the saga ids and effect ids of messages that no service of ours has sent."""
+
+COPIED: Final = f"{FOREIGN}-copy"
+"""The source of a message that a service of ours has sent and that comes once more."""
 
 _MAX_PAUSE_S: Final = 60.0
 
@@ -81,10 +84,19 @@ class Incidents:
                 self._bank.note(f"{api.name} crashes and starts again")
                 api.crash()
                 api.start()
+            case "projector_crash":
+                projector = self._rng.choice(self._bank.projectors)
+                self._bank.note(f"{projector.name} crashes and starts again")
+                projector.crash()
+                projector.start()
             case "clock_jump":
                 self._clock_jump()
             case "snapshot_lost" | "snapshot_torn" | "snapshot_compacted":
                 return self._snapshots(kind)
+            case "place_down":
+                self._place_down()
+            case "message_copied":
+                return self._copy()
             case "garbage_input":
                 self._write(self._input(), self._rng.choice(_GARBAGE))
             case "foreign_input":
@@ -197,6 +209,33 @@ class Incidents:
     def _write(self, place: Place, entry: Entry) -> None:
         self._bank.note(f"a stranger writes to {place}: {(entry.value or b'')[:60]!r}")
         self._bank.log.land(place, [entry])
+
+    def _place_down(self) -> None:
+        """A partition takes no writes: of several sends some fail, participants do not answer."""
+        rng = self._rng
+        places = [place for place in self._bank.log.records if not place.topic.endswith(".journal")]
+        place = rng.choice(places)
+        for_s = min(_MAX_PAUSE_S, rng.expovariate(1 / rng.choice((1.0, 5.0, 30.0))))
+        self._bank.note(f"{place} takes no writes for {for_s:.1f} s")
+        self._bank.weather.take_down(place, for_s)
+
+    def _copy(self) -> bool:
+        """A command, or a participant's answer, comes once more, however late, outside its link."""
+        place = self._input()
+        sent = [
+            record
+            for record in self._bank.log.records[place]
+            if (source := header(record.headers, SOURCE)) is not None
+            and header(record.headers, SEQUENCE) is not None
+            and not source.startswith(FOREIGN.encode())
+        ]
+        if not sent:
+            return False
+        # Mostly a fresh one: what it is about may still be open.
+        record = sent[-1 - min(int(self._rng.expovariate(0.2)), len(sent) - 1)]
+        headers = [(SOURCE, COPIED.encode()), *(h for h in record.headers if h[0] == TYPE)]
+        self._write(place, Entry(record.key, record.value, headers))
+        return True
 
     def _foreign_input(self) -> None:
         """Well-formed messages of strangers: about sagas we do not know, on links of their own."""

@@ -12,6 +12,7 @@ from simulation.callers import Exchange
 from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
+from simulation.projection import projected, projected_up_to
 from simulation.replays import replays
 
 MAX_TOLD = 20
@@ -29,6 +30,8 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
         lambda: order(courses, histories),
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),
+        lambda: projected(bank.tables.rows, histories, books, courses),
+        lambda: projected_up_to(bank.projected_before_healing, histories),
     )
     wrong = [one for check in checks for one in [*check()][:MAX_TOLD]]
     wrong += await replays(bank, histories.journals)

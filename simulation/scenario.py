@@ -16,6 +16,7 @@ SMALLEST: Final = {
     "callers": 1,
     "accounts": 3,
     "apis": 1,
+    "projectors": 1,
     "orchestrators": 1,
     "account_processes": 1,
     "partitions": 1,
