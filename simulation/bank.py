@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from account_service.service import TOPICS as ACCOUNT
@@ -14,7 +15,7 @@ from orchestrator.service import orchestrator
 from simulation.api import Api
 from simulation.callers import Callers
 from simulation.conditions import Conditions, stream
-from simulation.definitions import DEFINITIONS
+from simulation.definitions import Drawn, drawn, registry
 from simulation.process import Process
 from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
@@ -48,7 +49,8 @@ class Bank:
         self._rng = rng = stream(seed, "bank")
         self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
-        self.services = _services(conditions)
+        self.drawn = drawn(seed)
+        self.services = _services(conditions, self.drawn)
         counts = (conditions.orchestrators, conditions.account_processes)
         self.processes: dict[str, list[Process]] = {}
         for service, count in zip(self.services, counts, strict=True):
@@ -101,7 +103,9 @@ class Bank:
             )
             for i in range(conditions.projectors)
         ]
-        return Callers(stream(self.seed, "callers"), conditions, self.apis, self.happened)
+        return Callers(
+            stream(self.seed, "callers"), conditions, self.apis, self.drawn, self.happened
+        )
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
@@ -173,7 +177,9 @@ class Bank:
         return [f"{found} processors run, but only {expected} should: a cancelled one goes on"]
 
 
-def _services(conditions: Conditions) -> tuple[Service[Any, Any], Service[Any, Any]]:
+def _services(
+    conditions: Conditions, drawn: Sequence[Drawn]
+) -> tuple[Service[Any, Any], Service[Any, Any]]:
     tuning = Tuning(
         max_batch_records=conditions.max_batch_records,
         max_unconfirmed=conditions.max_unconfirmed,
@@ -185,7 +191,7 @@ def _services(conditions: Conditions) -> tuple[Service[Any, Any], Service[Any, A
         orchestrator(
             partitions,
             {ACCOUNT.input: partitions},
-            definitions=DEFINITIONS,
+            definitions=registry(drawn),
             memory_horizon_ms=conditions.saga_memory_ms,
             tuning=tuning,
         ),

@@ -4,7 +4,7 @@ for something else under a key they have used.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from messages.identity import fingerprint, request_effect_id, saga_id
 from messages.saga import RecoverSaga, StartSaga
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import Conditions
+from simulation.definitions import Drawn
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
@@ -47,11 +48,13 @@ class Callers:
         rng: Random,
         conditions: Conditions,
         apis: list[Api],
+        drawn: Sequence[Drawn],
         happened: Counter[str],
     ) -> None:
         self._rng = rng
         self._conditions = conditions
         self._apis = apis
+        self._drawn = drawn
         self._happened = happened
         self._number = 0
         self._sagas: list[str] = []
@@ -191,8 +194,12 @@ class Callers:
         source, target = rng.sample(known, 2)
         amount = rng.choice((1, rng.randint(1, 500), rng.randint(500, 3_000)))
         currency = CURRENCIES[0] if rng.random() < 0.95 else CURRENCIES[1]
-        name = rng.choice(("transfer", "patient", "reserved_transfer", "collect"))
-        params: dict[str, object] = {"amount_minor": amount, "currency": currency}
+        name = rng.choice(("transfer", "patient", "reserved_transfer", "collect", "", ""))
+        if not name:
+            one = rng.choice(self._drawn)
+            params = one.params(rng, known, currency)
+            return _start(f"key-{self._number}", one.definition.name, params)
+        params = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])
             params |= {"first": source, "second": second, "target": target}
@@ -261,9 +268,8 @@ def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:
 
 
 def _with_another_body(request: StartSaga) -> StartSaga:
-    params = {**request.params, "amount_minor": request.params["amount_minor"] + 1}
-    if "total_minor" in params:
-        params["total_minor"] = 2 * params["amount_minor"]
+    other = CURRENCIES[request.params["currency"] == CURRENCIES[0]]
+    params = {**request.params, "currency": other}
     return StartSaga(
         saga_id=request.saga_id,
         tenant=request.tenant,

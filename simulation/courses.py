@@ -14,6 +14,9 @@ _CHANGES_NOTHING: Final = frozenset(
 _POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
 
 
+_MOVES: Final = {"account.Debit.v1": -1, "account.Capture.v1": -1, "account.Credit.v1": 1}
+
+
 class Course:
     """One saga: its request, and `states`, the state it had from each offset on."""
 
@@ -107,17 +110,23 @@ def ends(courses: Courses, books: Books) -> Iterator[str]:
 
 
 def _due(course: Course) -> dict[str, int]:
-    """What a completed saga moves in all, per account."""
-    params = course.params
+    """What a completed saga moves in all, per account: every step of its plan, once."""
+    commands = {step["name"]: step["do"] for step in course.plan["steps"]}
     due: Counter[str] = Counter()
-    if course.plan["definition"] == "collect":
-        due[params["first"]] -= params["amount_minor"]
-        due[params["second"]] -= params["amount_minor"]
-        due[params["target"]] += params["total_minor"]
-    else:
-        due[params["source"]] -= params["amount_minor"]
-        due[params["target"]] += params["amount_minor"]
+    for do in commands.values():
+        fields = do["fields"]
+        if "hold_id" in fields:
+            amount = commands[fields["hold_id"]["ref"].removeprefix("effect.")]["fields"]
+        else:
+            amount = fields
+        sign = _MOVES.get(do["type"], 0)
+        due[_given(course, fields["account_id"])] += sign * _given(course, amount["amount_minor"])
     return {account: amount for account, amount in due.items() if amount}
+
+
+def _given(course: Course, value: Any) -> Any:
+    """What a template's field stands for: a parameter or itself."""
+    return course.params[value["ref"].removeprefix("params.")] if type(value) is dict else value
 
 
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
