@@ -120,7 +120,7 @@ class MemoryLog:
             for i, entry in enumerate(entries)
         )
         for reader in self._waiting.get(place, ()):
-            reader.wake()
+            reader.wake(place)
         return first
 
     def slice(self, place: Place, position: int, count: int) -> list[MemoryRecord]:
@@ -185,32 +185,37 @@ class _MemoryReader:
         self._log = log
         self._positions = dict(starts)
         self._waiter: asyncio.Future[None] | None = None
+        self._news: asyncio.TimerHandle | None = None
         for place in starts:
             log.watch(place, self)
 
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
-        found = self._take(max_records)
-        if not found and wait_ms > 0:
-            await self._news(wait_ms / 1000)
-            found = self._take(max_records)
-        if found:
+        if found := self._take(max_records):
             weather = self._log.weather
             await asyncio.sleep(sum(weather.read_s(place) for place in found))
+            return found
+        if wait_ms > 0:
+            await self._wait(wait_ms / 1000)
+            found = self._take(max_records)
         return found
 
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def wake(self, place: Place) -> None:
+        """Something has landed in `place`: whoever waits hears of it after the read's delay."""
+        if self._waiter is not None and self._news is None:
+            delay_s = self._log.weather.read_s(place)
+            self._news = self._waiter.get_loop().call_later(delay_s, _end, self._waiter)
 
-    async def _news(self, within_s: float) -> None:
+    async def _wait(self, within_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(within_s, self.wake)
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(within_s, _end, waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
             timer.cancel()
-            self._waiter = None
+            if self._news is not None:
+                self._news.cancel()
+            self._waiter = self._news = None
 
     def _take(self, max_records: int) -> dict[Place, Sequence[Record]]:
         found: dict[Place, Sequence[Record]] = {}
@@ -229,3 +234,8 @@ class _MemoryReader:
     async def close(self) -> None:
         for place in self._positions:
             self._log.unwatch(place, self)
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -149,7 +149,9 @@ def _copies(histories: Histories, topic: str) -> Iterator[dict[str, Any]]:
     for partition in range(histories.partitions):
         for record in histories.records[Place(topic, partition)]:
             if text_header(record, "ce_source") == COPIED:
-                yield fields_of(record)
+                fields = fields_of(record)
+                if not fields["saga_id"].startswith(FOREIGN):
+                    yield fields
 
 
 def _step(fields: dict[str, Any]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from simulation.weather import SeededWeather
 _TUNING: Final = ProjectorTuning(
     max_batch_records=200, max_read_records=50, min_interval_s=1.0, idle_wait_ms=20_000
 )
-_PAUSE_S: Final = 0.5
+_PAUSE_S: Final = 2.0
 
 
 class AccountRow(msgspec.Struct, frozen=True):
