@@ -149,12 +149,9 @@ def simulate(
     jobs
         Processes to run in.
     """
-    import structlog
-
     from makegood.simulating import run_simulation, tell_seed
     from simulation.scenario import parse
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     if seed is not None:
         part = parse(scenario)
         sys.exit(tell_seed(console, seed, part, transfers, trace=trace, shrink_s=shrink_s))

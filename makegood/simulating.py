@@ -8,11 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from random import SystemRandom
 
-import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simulation.conditions import FAULTS, TRANSFERS
+from simulation.conditions import TRANSFERS
+from simulation.rare import ENOUGH_RUNS, missing
 from simulation.run import Outcome, simulate
 from simulation.scenario import WHOLE, Scenario
 from simulation.shrinking import shrink
@@ -68,7 +68,7 @@ def _shrink(console: Console, failed: Outcome, transfers: int, within_s: float) 
 def run_simulation(
     console: Console, runs: int, first: int | None, transfers: int, jobs: int, shrink_s: float
 ) -> int:
-    """The exit status: 1 when a seed fails, or when some fault never happened in 1,000 runs."""
+    """The exit status: 1 when a seed fails, or when something that has to happen never did."""
     if first is None:
         first = SystemRandom().randrange(10**9)
     console.print(f"seeds {first} to {first + runs - 1}, {transfers} transfers each")
@@ -94,7 +94,7 @@ def run_simulation(
                     f"seed {seed}: {violation}", style="red", markup=False, soft_wrap=True
                 )
     took_s = time.perf_counter() - began
-    never = [fault for fault in FAULTS if not happened[fault]]
+    never = missing(happened)
     for name, count in sorted(happened.items()):
         console.print(f"  {name:28}{count:>12,}", highlight=False)
     console.print(f"{runs:,} runs in {took_s:.0f} s, {runs / took_s:.1f} a second")
@@ -105,7 +105,7 @@ def run_simulation(
         )
         if shrink_s > 0:
             _shrink(console, simulate(failed[0], transfers=transfers), transfers, shrink_s)
-    elif never and runs >= 1000:
+    elif never and runs >= ENOUGH_RUNS:
         console.print(f"[bold red]never happened: {', '.join(never)}: this run proves little")
         return 1
     else:
@@ -127,7 +127,6 @@ def _quiet() -> None:
     # What a run leaves behind is collected after it; what is there before it, never.
     gc.freeze()
     gc.disable()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 def _some(chunk: tuple[int, int, int]) -> Found:

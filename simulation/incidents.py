@@ -24,6 +24,8 @@ FOREIGN: Final = "foreign"
 COPIED: Final = f"{FOREIGN}-copy"
 """The source of a message that a service of ours has sent and that comes once more."""
 
+_JOURNALS: Final = (ORCHESTRATOR.journal.encode(), ACCOUNT.journal.encode())
+
 _MAX_PAUSE_S: Final = 60.0
 
 _GARBAGE: Final = (
@@ -225,9 +227,7 @@ class Incidents:
         sent = [
             record
             for record in self._bank.log.records[place]
-            if (source := header(record.headers, SOURCE)) is not None
-            and header(record.headers, SEQUENCE) is not None
-            and not source.startswith(FOREIGN.encode())
+            if (header(record.headers, SOURCE) or b"").partition(b"/")[0] in _JOURNALS
         ]
         if not sent:
             return False

@@ -13,6 +13,7 @@ from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
 from simulation.projection import projected, projected_up_to
+from simulation.rare import told_by
 from simulation.replays import replays
 
 MAX_TOLD = 20
@@ -55,6 +56,7 @@ def _count(happened: Counter[str], histories: Histories, courses: Courses) -> No
     for journal in histories.journals:
         happened["void"] += journal.void
         happened["openings"] += journal.openings
-        happened.update(fact.type for fact in journal.facts)
+        for fact in journal.facts:
+            happened.update(told_by(fact))
     for state, number in courses.count().items():
         happened[f"saga_{state}"] += number

@@ -15,6 +15,7 @@ from simulation.conditions import TRANSFERS, Conditions, draw
 from simulation.incidents import Incidents
 from simulation.invariants import violations
 from simulation.loop import Deadlock, OutOfSteps, OutOfTime, SimulatedLoop, run
+from simulation.rare import warnings_counted
 from simulation.scenario import WHOLE, Scenario
 from simulation.timeline import timeline
 
@@ -48,8 +49,10 @@ def simulate(
     conditions = scenario.of(draw(seed, transfers))
     loop = SimulatedLoop(MAX_STEPS, MAX_S)
     made: list[Bank] = []
+    warnings: Counter[str] = Counter()
     try:
-        wrong = run(loop, _live(seed, conditions, made))
+        with warnings_counted(warnings):
+            wrong = run(loop, _live(seed, conditions, made))
     except (Deadlock, OutOfSteps, OutOfTime) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     except Exception as error:  # noqa: BLE001
@@ -63,7 +66,7 @@ def simulate(
         conditions=conditions,
         digest=_digest(bank),
         violations=wrong,
-        happened=bank.happened,
+        happened=bank.happened + warnings,
         steps=loop.steps,
         simulated_s=loop.time(),
         records=sum(map(len, bank.log.records.values())),

@@ -1,7 +1,6 @@
 """A run that fails is cut down to what it takes to fail: the same sort of rule, less to read."""
 
 import pytest
-import structlog
 
 from simulation.mutants import MUTANTS
 from simulation.run import Outcome, simulate
@@ -10,11 +9,6 @@ from simulation.shrinking import kind_of, shrink
 
 TRANSFERS = 50
 WITHIN_S = 30.0
-
-
-@pytest.fixture(autouse=True)
-def silence() -> None:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
 
 def _first_failure() -> Outcome:
