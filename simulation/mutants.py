@@ -17,6 +17,7 @@ from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
 from orchestrator import course, saga, timers
+from read_model import batch, projection
 
 
 class Mutant:
@@ -177,6 +178,22 @@ def _starts_again(original: Any) -> Any:
     return start
 
 
+def _first_outcome_wins(original: Any) -> Any:
+    def outcome(self: Any, event: Any, *rest: Any, **named: Any) -> None:
+        if event.saga_id not in self.outcomes:
+            original(self, event, *rest, **named)
+
+    return outcome
+
+
+def _projector_without_epoch(original: Any) -> Any:
+    def begin(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self._rule = epochs.EpochRule()
+
+    return begin
+
+
 _ALL: Final = (
     Mutant(
         "the offset of an append is not checked", (epoch.Epoch, "_look_between", _no_offset_check)
@@ -232,6 +249,14 @@ _ALL: Final = (
     Mutant(
         "inputs of another partition are taken",
         (epoch.Epoch, "_astray", _wrong_partition_accepted),
+    ),
+    Mutant(
+        "of a saga's outcomes in one batch of the read model the first wins",
+        (projection.Changes, "outcome", _first_outcome_wins),
+    ),
+    Mutant(
+        "a projector that starts again forgets the epoch in force",
+        (batch.Cursor, "__init__", _projector_without_epoch),
     ),
     Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
 )

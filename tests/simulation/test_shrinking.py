@@ -8,7 +8,7 @@ from simulation.scenario import Scenario, ScenarioMalformed, parse
 from simulation.shrinking import kind_of, shrink
 
 TRANSFERS = 50
-WITHIN_S = 30.0
+WITHIN_S = 20.0
 
 
 def _first_failure() -> Outcome:
