@@ -145,7 +145,8 @@ def simulate(
     transfers
         Transfers in a run.
     shrink_s
-        After a failure look for a smaller run that fails alike, for so many seconds; 0: don't.
+        After a failure look for a smaller run that fails alike, for so many seconds of CPU time;
+        0: don't.
     jobs
         Processes to run in.
     """
