@@ -16,6 +16,7 @@ def _first_failure() -> Outcome:
     return next(outcome for outcome in outcomes if outcome.violations)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name",
     [
