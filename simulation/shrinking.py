@@ -23,8 +23,8 @@ def kind_of(violation: str) -> str:
 
 
 def shrink(failed: Outcome, transfers: int, within_s: float) -> Outcome:
-    """The smallest run found in `within_s` seconds of CPU time that breaks a rule of the same sort as
-    `failed` did first; `failed` itself if there is none. `transfers`: what it was run with."""
+    """The smallest run found in `within_s` seconds of CPU time that breaks a rule of the same sort
+    as `failed` did first; `failed` itself if there is none. `transfers`: what it was run with."""
     kind = kind_of(failed.violations[0])
     until_s = time.process_time() + within_s
     smallest = failed
