@@ -46,8 +46,9 @@ bench: setup ## Measure against DBOS and bare aiokafka; writes benchmarks/result
 simulate: setup ## Simulate 100,000 days of the bank with faults of every kind
 	$(BIN)/makegood simulate --runs 100000
 
-chaos: setup ## Attack the bank on three real brokers for half an hour
-	$(BIN)/python -m chaos
+MINUTES ?= 30
+chaos: setup ## Attack the bank on three real brokers for half an hour (MINUTES=3: three minutes)
+	$(BIN)/python -m chaos --minutes $(MINUTES)
 
 clean: ## Remove the virtual environment and all local data
 	rm -rf $(VENV) .makegood

@@ -28,6 +28,8 @@ from messages.account import (
     CommandRefused,
     Credit,
     Credited,
+    CreditedOnHold,
+    CreditOnHold,
     CreditPolicy,
     Debit,
     Debited,
@@ -59,10 +61,11 @@ MS_PER_DAY: Final = 86_400_000
 
 
 class Reserved(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A hold: its amount, and the UTC day (days since 1970) whose daily limit it has used."""
+    """A hold: its amount, and the UTC day (days since 1970) whose daily limit it has used; None:
+    it came in with a credit and has used none."""
 
     amount_minor: int
-    day: int
+    day: int | None
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +147,8 @@ def _refusal(account: Account, command: AccountCommand, day: int) -> RefusalReas
             return _outgoing_refusal(account, command, day)
         case Credit() | Deposit():
             return _incoming_refusal(account, command)
+        case CreditOnHold():
+            return _incoming_refusal(account, command) or _hold_refusal(account, command)
         case Capture() | Release():
             # A frozen account too: the hold is a promise made before it was frozen, and the
             # other side of the transfer may already rely on it.
@@ -179,18 +184,23 @@ def _outgoing_refusal(
         return "daily_limit_exceeded"
     if amount > account.available_minor:
         return "insufficient_funds"
-    if isinstance(command, Hold):
-        if command.effect_id in account.holds:
-            # A hold can outlive the effect memory; its name is taken as long as it stands.
-            return "effect_reused"
-        if len(account.holds) >= MAX_HOLDS:
-            return "too_many_holds"
-        if account.held_minor + amount > MAX_MINOR:
-            return "balance_overflow"
+    return _hold_refusal(account, command) if isinstance(command, Hold) else None
+
+
+def _hold_refusal(account: Account, command: Hold | CreditOnHold) -> RefusalReason | None:
+    if command.effect_id in account.holds:
+        # A hold can outlive the effect memory; its name is taken as long as it stands.
+        return "effect_reused"
+    if len(account.holds) >= MAX_HOLDS:
+        return "too_many_holds"
+    if account.held_minor + command.amount_minor > MAX_MINOR:
+        return "balance_overflow"
     return None
 
 
-def _incoming_refusal(account: Account, command: Credit | Deposit) -> RefusalReason | None:
+def _incoming_refusal(
+    account: Account, command: Credit | CreditOnHold | Deposit
+) -> RefusalReason | None:
     if command.currency != account.currency:
         return "currency_mismatch"
     # Giving a debit back is not a new credit: it returns what the account had before.
@@ -225,10 +235,18 @@ def _change(
                 allowance_day=allowance_day,
                 **common,
             )
+        case CreditOnHold(amount_minor=amount, currency=currency):
+            return CreditedOnHold(
+                amount_minor=amount,
+                currency=currency,
+                balance_minor=account.balance_minor + amount,
+                held_minor=account.held_minor + amount,
+                **common,
+            )
         case Hold(amount_minor=amount, currency=currency):
             held = account.held_minor + amount
             return Held(amount_minor=amount, currency=currency, held_minor=held, **common)
-        case Capture(hold_id=hold_id):
+        case Capture(hold_id=hold_id, undoes=undoes):
             amount = account.holds[hold_id].amount_minor
             return Captured(
                 hold_id=hold_id,
@@ -236,6 +254,7 @@ def _change(
                 currency=account.currency,
                 balance_minor=account.balance_minor - amount,
                 held_minor=account.held_minor - amount,
+                undoes=undoes,
                 **common,
             )
         case Release(hold_id=hold_id, undoes=undoes):
@@ -314,6 +333,14 @@ def evolve(account: Account | None, event: AccountEvent) -> Account | None:
                 version=version,
                 balance_minor=event.balance_minor,
                 spent_minor=_give_back(account, event.allowance_day, event.amount_minor),
+            )
+        case CreditedOnHold():
+            return replace(
+                account,
+                version=version,
+                balance_minor=event.balance_minor,
+                held_minor=event.held_minor,
+                holds={**account.holds, event.effect_id: Reserved(event.amount_minor, None)},
             )
         case Held():
             day, spent = _spend(account, event)

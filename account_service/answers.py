@@ -11,6 +11,7 @@ from messages.account import (
     AccountCommand,
     AccountEvent,
     CommandRefused,
+    CreditedOnHold,
     EffectRepeated,
     Held,
     RefusalReason,
@@ -99,7 +100,7 @@ def answer(event: AccountEvent) -> StepApplied | StepDeclined | None:
         if event.refused:
             return _declined(event, event.refused, DETAILS[event.refused])
         hold_id = event.hold_id
-    elif isinstance(event, Held):
+    elif isinstance(event, (Held, CreditedOnHold)):
         hold_id = event.effect_id
     return StepApplied(
         saga_id=event.saga_id,

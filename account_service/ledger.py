@@ -22,9 +22,11 @@ from account_service.fingerprint import fingerprint
 from messages.account import (
     AccountCommand,
     AccountEvent,
+    Capture,
     Captured,
     CommandRefused,
     Credited,
+    CreditOnHold,
     Debited,
     EffectRepeated,
     EffectVoided,
@@ -110,7 +112,7 @@ class Ledger:
         forward = self._memory.recall(command.undoes, now_ms)
         if forward is None:
             if (
-                isinstance(command, Release)
+                isinstance(command, (Release, Capture))
                 and account is not None
                 and command.hold_id == command.undoes
                 and command.hold_id in account.holds
@@ -155,9 +157,12 @@ class Ledger:
         elif isinstance(event, Captured):
             assert before is not None, "evolve has checked it"
             allowance_day = before.holds[event.hold_id].day
-            memory.settle(event.hold_id, "settled")
+            memory.settle(event.hold_id, "undone" if event.undoes else "settled")
         elif isinstance(event, Released):
-            memory.settle(event.hold_id, "undone")
+            assert before is not None, "evolve has checked it"
+            # A credit whose hold is released stands; a plain hold has come to nothing.
+            stands = before.holds[event.hold_id].day is None and not event.undoes
+            memory.settle(event.hold_id, "settled" if stands else "undone")
         if isinstance(event, (Credited, Debited)) and event.undoes:
             memory.settle(event.undoes, "undone")
         self._remember(event, "applied", allowance_day)
@@ -211,7 +216,7 @@ def _repeat(
     if known.fingerprint != fingerprint(command):
         return refuse(command, version, now_ms, "effect_reused")
     if outcome in ("applied", "settled"):
-        hold_id = command.effect_id if isinstance(command, Hold) else ""
+        hold_id = command.effect_id if isinstance(command, (Hold, CreditOnHold)) else ""
         return EffectRepeated(hold_id=hold_id, **told(command, version, now_ms))
     if command.attempt <= known.attempt:
         return EffectRepeated(refused=outcome, **told(command, version, now_ms))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from account_service.answers import answer
 from account_service.ledger import DEFAULT_HORIZON_MS, Ledger
 from journal.machine import Machine, Output
+from journal.topics import ANSWERS
 from messages.account import AccountCommand, AccountEvent
 from messages.wire import encode, type_name
 
@@ -27,7 +28,7 @@ class AccountMachine(Machine[AccountCommand, AccountEvent]):
     def outputs(self, event: AccountEvent) -> Sequence[Output]:
         told = answer(event)
         if told is None:
-            return ()
+            return (Output(ANSWERS, event.account_id, type_name(event), encode(event)),)
         return (Output(event.reply_to, event.saga_id, type_name(told), encode(told)),)
 
     def key_of(self, event: AccountEvent) -> str:

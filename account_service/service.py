@@ -14,6 +14,7 @@ from messages.wire import Codec
 TOPICS = ServiceTopics("account")
 INPUTS: Codec[AccountCommand] = Codec(AccountCommand)
 EVENTS: Codec[Any] = Codec(AccountEvent | KernelRecord)
+ANSWERS: Codec[AccountEvent] = Codec(AccountEvent)
 
 
 def account_service(

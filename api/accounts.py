@@ -11,13 +11,14 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from account_service.answers import DETAILS
-from api.asking import AnyRequest, Caller, after_of, caller_of, strict_body
-from api.description import asked, documented, looked_up
+from api.asking import AnyRequest, Caller, after_of, caller_of, limit_of, strict_body
+from api.description import asked, documented, looked_up, searched
 from api.gateway import Gateway, Heard
 from api.problem_kinds import REFUSALS
-from api.problems import Problem, in_body, invalid
+from api.problems import Fault, Problem, in_body, invalid
 from api.schemas import (
     AccountChanged,
+    AccountPage,
     AccountView,
     FreezeBody,
     LimitsBody,
@@ -204,6 +205,28 @@ async def get_account(
             else "the read model has not come as far as `after` yet; ask again",
         )
     return Response(account_view(row), headers=no_store)
+
+
+@get(
+    "/accounts",
+    operation_class=searched("id", "from", "limit"),
+    responses=documented({200: AccountPage}, 400, 500, 503),
+)
+async def list_accounts(request: AnyRequest, state: State) -> Response[AccountPage]:
+    """Accounts by id; `id`: what it begins with; `limit` at most 1000 (50 if not said)."""
+    limit = limit_of(request)
+    given = {name: request.query_params.get(name, "") for name in ("id", "from")}
+    for name, value in given.items():
+        if value and not _account_id.fullmatch(value):
+            raise invalid([Fault(name, "must be the beginning of an account's id")])
+    rows = await queries.list_accounts(
+        state.engine, beginning=given["id"], first=given["from"], limit=limit + 1
+    )
+    page = AccountPage(
+        accounts=[account_view(row) for row in rows[:limit]],
+        next=rows[limit].account_id if len(rows) > limit else None,
+    )
+    return Response(page, headers=no_store)
 
 
 @get("/world", responses=documented({200: WorldView}, 500, 503))

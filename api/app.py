@@ -7,12 +7,14 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import accounts, health, sagas, transfers
+from api import accounts, dashboard, health, sagas, transfers
 from api.asking import MAX_BODY_BYTES
 from api.description import description, explain_problem, openapi_json
 from api.gateway import Gateway
 from api.health import Check
+from api.kept import Kept
 from api.problems import Problem, on_bug, on_http_exception, on_problem
+from api.schemas import ActivityView, SagaCounts
 from api.troubles import TROUBLES
 from journal.clock import Clock
 
@@ -27,10 +29,13 @@ def create_app(
             transfers.get_transfer,
             sagas.list_sagas,
             sagas.count_sagas,
+            sagas.saga_activity,
             sagas.get_saga,
+            sagas.get_timeline,
             sagas.retry_saga,
             sagas.compensate_saga,
             sagas.cancel_saga,
+            sagas.signal_saga,
             accounts.open_account,
             accounts.deposit,
             accounts.withdraw,
@@ -38,6 +43,7 @@ def create_app(
             accounts.freeze,
             accounts.unfreeze,
             accounts.close,
+            accounts.list_accounts,
             accounts.get_account,
             accounts.get_world,
             health.live,
@@ -45,9 +51,19 @@ def create_app(
             health.metrics,
             explain_problem,
             openapi_json,
+            dashboard.home,
+            dashboard.page,
+            dashboard.part,
         ],
         state=State(
-            {"gateway": gateway, "engine": engine, "clock": clock, "checks": dict(checks or {})}
+            {
+                "gateway": gateway,
+                "engine": engine,
+                "clock": clock,
+                "checks": dict(checks or {}),
+                "kept_counts": Kept[SagaCounts](),
+                "kept_activity": Kept[ActivityView](),
+            }
         ),
         exception_handlers={
             Problem: on_problem,

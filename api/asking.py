@@ -18,6 +18,8 @@ from read_model.position import PositionMalformed, Token, parse
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_WAIT_S: Final = 30
 BODY_S: Final = 10.0
+MAX_PAGE: Final = 1_000
+_DEFAULT_PAGE: Final = 50
 
 _key = re.compile(r"[\x21-\x7e]{1,200}")
 _tenant = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -85,6 +87,14 @@ def after_of(request: AnyRequest) -> Token | None:
     except PositionMalformed:
         reason = "must be a position as answers give it in as_of: topic/partition@offset"
         raise invalid([Fault("after", reason)]) from None
+
+
+def limit_of(request: AnyRequest) -> int:
+    """The page size of `?limit=`: 1 to 1000, 50 if not said. Raises Problem when it is none."""
+    text = request.query_params.get("limit", str(_DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_PAGE):
+        raise invalid([Fault("limit", f"must be 1 to {MAX_PAGE}")])
+    return int(text)
 
 
 async def json_object(request: AnyRequest, *, optional: bool = False) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How the API describes itself: what OpenAPI can't see in a handler that reads its request itself,
 and pages that need nothing from elsewhere (no CDN, no script)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, cast
@@ -70,15 +70,19 @@ def asked(
     return _operation(extra, wanted)
 
 
-def looked_up() -> type[Operation]:
-    """The operation of a handler that answers from the read model."""
-    return _operation([_AFTER], None)
+def looked_up(*more: str) -> type[Operation]:
+    """The operation of a handler that answers from the read model; `more`: query parameters."""
+    return _operation([_AFTER, *_in_query(more)], None)
 
 
 def searched(*filters: str) -> type[Operation]:
     """The operation of a handler that lists; `filters` are its query parameters."""
+    return _operation(_in_query(filters), None)
+
+
+def _in_query(names: Sequence[str]) -> list[Parameter]:
     schema = Schema(type=OpenAPIType.STRING)
-    return _operation([Parameter(name=n, param_in="query", schema=schema) for n in filters], None)
+    return [Parameter(name=name, param_in="query", schema=schema) for name in names]
 
 
 def _operation(extra: list[Parameter], body: RequestBody | None) -> type[Operation]:

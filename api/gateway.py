@@ -1,4 +1,4 @@
-"""Asks the services through their input topics and hears the answer in their journals.
+"""Asks the services through their input topics and hears what they answer.
 
 Knows nothing of HTTP. What it asks for is named by saga id or effect id, so that asking again is
 always safe: whoever gets `NoAnswer`, `RequestInDoubt` or `NotFollowing` may repeat the question.
@@ -11,7 +11,6 @@ from prometheus_client import Histogram
 
 from account_service.fingerprint import fingerprint
 from account_service.service import TOPICS as ACCOUNT
-from api import hearing
 from api.follower import Follower
 from journal.log import Place
 from journal.records import request_entry
@@ -21,18 +20,26 @@ from messages.account import AccountCommand, AccountEvent
 from messages.routing import partition_of
 from messages.saga import (
     FINISHED,
+    WAITING,
     CompensationStarted,
     RecoverSaga,
-    RecoveryAccepted,
     RecoveryRefused,
+    SagaAccepted,
+    SagaAnswer,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
     SagaResumed,
     SagaState,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
+    SignalSaga,
     StartRefused,
     StartRepeated,
     StartSaga,
+    StepWaiting,
+    WaitEnded,
 )
 from messages.wire import encode, type_name
 from orchestrator.service import TOPICS as ORCHESTRATOR
@@ -81,9 +88,14 @@ class SagaNews(NamedTuple):
         """Nothing more will happen by itself."""
         return self.state in FINISHED or self.state == "parked"
 
+    @property
+    def rests(self) -> bool:
+        """It has ended, or it waits for a person or a time: there is no use in waiting for it."""
+        return self.ended or self.reason == WAITING
+
 
 class Refused(NamedTuple):
-    """The engine does not start the saga."""
+    """The engine does not do what it was asked."""
 
     reason: str
     detail: str
@@ -111,8 +123,8 @@ class Gateway:
     async def start(self, command: StartSaga, wait_s: float | None = None) -> SagaNews | Refused:
         """Start a saga, or hear how the one of this name stands.
 
-        With `wait_s` the answer comes when the saga has ended (or is parked), at the latest
-        `wait_s` after the call, but not before the engine's first answer.
+        With `wait_s` the answer comes when the saga has ended (or is parked, or waits for a person
+        or a time), at the latest `wait_s` after the call, but not before the engine's first answer.
         Raises NoAnswer, NotFollowing, RequestInDoubt, TooManyRequests.
         """
         began = asyncio.get_running_loop().time()
@@ -138,29 +150,49 @@ class Gateway:
 
         Raises NoAnswer, NotFollowing, RequestInDoubt, TooManyRequests.
         """
-        saga_id = command.saga_id
-        place = Place(ORCHESTRATOR.input, partition_of(saga_id, self._saga_partitions))
-        entry = request_entry(
-            saga_id, encode(command), type_name(command), SOURCE, command.request_id
-        )
-        with self._follower.watch(saga_id) as watch:
+        with self._follower.watch(command.saga_id) as watch:
             try:
                 async with asyncio.timeout(self.answer_s):
-                    await self._requests.send(place, entry)
-                    while True:
-                        seen = await watch.next()
-                        event: hearing.Event = seen.event
-                        if getattr(event, "request_id", "") != command.request_id:
-                            continue
-                        if isinstance(event, RecoveryRefused):
-                            return Refused(event.reason, event.detail)
-                        if isinstance(event, RecoveryAccepted):
-                            break
+                    seen = await self._answer(command, watch)
+                    event: SagaAnswer = seen.event
+                    if isinstance(event, RecoveryRefused):
+                        return Refused(event.reason, event.detail)
                     # What it led to stands in the same batch, right behind it.
                     news = _after(_news("parked", "", False, seen), await watch.next())
             except TimeoutError:
                 raise NoAnswer(ORCHESTRATOR.name, self.answer_s) from None
         return news
+
+    async def signal(self, command: SignalSaga) -> SagaNews | Refused:
+        """Give a saga the signal that it waits for; the news is how it stands right after.
+
+        Raises NoAnswer, NotFollowing, RequestInDoubt, TooManyRequests.
+        """
+        with self._follower.watch(command.saga_id) as watch:
+            try:
+                async with asyncio.timeout(self.answer_s):
+                    seen = await self._answer(command, watch)
+            except TimeoutError:
+                raise NoAnswer(ORCHESTRATOR.name, self.answer_s) from None
+        event: SagaAnswer = seen.event
+        if isinstance(event, SignalRefused):
+            return Refused(event.reason, event.detail)
+        if isinstance(event, SignalRepeated):
+            return _news(event.state, event.reason, True, seen)
+        return _after(_news("running", "", False, seen), seen)
+
+    async def _answer(self, command: RecoverSaga | SignalSaga, watch: Watch) -> Seen:
+        """Ask the engine, and hear the event that answers this one request."""
+        saga_id = command.saga_id
+        place = Place(ORCHESTRATOR.input, partition_of(saga_id, self._saga_partitions))
+        entry = request_entry(
+            saga_id, encode(command), type_name(command), SOURCE, command.request_id
+        )
+        await self._requests.send(place, entry)
+        while True:
+            seen = await watch.next()
+            if getattr(seen.event, "request_id", "") == command.request_id:
+                return seen
 
     async def ask(self, command: AccountCommand) -> Heard:
         """Ask an account, and hear the event that answers.
@@ -194,13 +226,13 @@ async def _started(watch: Watch, request_id: str) -> SagaNews | Refused:
     """The engine's answer to this one request."""
     while True:
         seen = await watch.next()
-        event: hearing.Event = seen.event
-        if not isinstance(event, hearing.Started | StartRepeated | StartRefused):
+        event: SagaAnswer = seen.event
+        if not isinstance(event, SagaAccepted | StartRepeated | StartRefused):
             continue
         if event.request_id != request_id:
             continue
         match event:
-            case hearing.Started():
+            case SagaAccepted():
                 return _news("running", "", False, seen)
             case StartRepeated():
                 return _news(event.state, event.reason, True, seen)
@@ -214,7 +246,7 @@ async def _ended(watch: Watch, news: SagaNews, until: float) -> SagaNews:
     """The saga's end, or how it stands at the loop's time `until`."""
     try:
         async with asyncio.timeout_at(until):
-            while not news.ended:
+            while not news.rests:
                 news = _after(news, await watch.next())
     except TimeoutError:
         # Not to be there in time is an answer too: the state so far.
@@ -223,7 +255,7 @@ async def _ended(watch: Watch, news: SagaNews, until: float) -> SagaNews:
 
 
 def _after(news: SagaNews, seen: Seen) -> SagaNews:
-    event: hearing.Event = seen.event
+    event: SagaAnswer = seen.event
     repeated = news.repeated
     if isinstance(event, SagaCompleted):
         return _news("completed", "", repeated, seen)
@@ -235,6 +267,10 @@ def _after(news: SagaNews, seen: Seen) -> SagaNews:
         return _news("compensating", event.reason, repeated, seen)
     if isinstance(event, SagaResumed):
         return _news(event.state, event.reason, repeated, seen)
+    if isinstance(event, StepWaiting):
+        return _news("running", WAITING, repeated, seen)
+    if isinstance(event, WaitEnded | SignalAccepted):
+        return _news(event.state, WAITING if event.still_waiting else "", repeated, seen)
     return news
 
 

@@ -29,7 +29,7 @@ async def live() -> Response[Health]:
 
 @get("/health/ready")
 async def ready(state: State) -> Response[Health]:
-    """Whether Kafka and PostgreSQL answer and the journals are followed; 503 if not."""
+    """Whether Kafka and PostgreSQL answer and the answers are followed; 503 if not."""
     checks: Mapping[str, Check] = state.checks
     said = await asyncio.gather(*(_say(check) for check in checks.values()))
     parts = dict(zip(checks, said, strict=True))

@@ -96,6 +96,12 @@ KINDS: Final[dict[str, Kind]] = {
         "The saga's present state forbids it; reason says why. Nothing has changed.",
         "Look at the saga again; see 'Parked sagas' in the runbook.",
     ),
+    "signal-refused": Kind(
+        409,
+        "The saga does not take this signal",
+        "No step waits for it now, or not from this person; reason says why. Nothing has changed.",
+        "Look at the saga again: its step and reason tell what it waits for.",
+    ),
     "request-refused": Kind(
         422, "The request was refused", "The service refused it.", "See reason and detail."
     ),
@@ -113,7 +119,7 @@ KINDS: Final[dict[str, Kind]] = {
     "not-ready": Kind(
         503,
         "Not ready yet",
-        "The request was not taken: the journals are not followed yet.",
+        "The request was not taken: the answers are not followed yet.",
         _SAME_KEY,
         2,
     ),

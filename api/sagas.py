@@ -1,39 +1,52 @@
-"""Sagas for operators: which there are and how they stand, and the ways back for those that are
-parked. What is asked here stands in the journal with who and why.
+"""Sagas for operators: which there are and how they stand, the ways back for those that are parked,
+and the signals that some wait for. What is asked here stands in the journal with who and why.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from api.asking import AnyRequest, after_of, caller_of, strict_body
+from api.asking import AnyRequest, after_of, caller_of, limit_of, strict_body
 from api.description import asked, documented, looked_up, searched
 from api.gateway import Gateway, Refused
 from api.problems import Fault, Problem, invalid
 from api.schemas import (
+    ActivityView,
+    MinuteView,
     RecoveryBody,
     RecoveryView,
     SagaCounts,
     SagaCountView,
     SagaPage,
-    TransferView,
+    SagaView,
+    SignalBody,
+    SignalView,
+    Timeline,
 )
-from api.views import caught_up, no_store, transfer_view
+from api.views import (
+    caught_up,
+    no_store,
+    rfc3339,
+    rfc3339_ms,
+    saga_view,
+    timeline_view,
+    transfer_view,
+)
 from messages.identity import request_effect_id
-from messages.saga import RecoverSaga, RecoveryAction
-from read_model import position, queries
+from messages.saga import RecoverSaga, RecoveryAction, SignalSaga
+from read_model import activity, position, queries, timeline
+from read_model.position import MAX_OFFSET
 from read_model.queries import SagaFilter
 
-MAX_PAGE: Final = 1_000
-_DEFAULT_PAGE: Final = 50
-_FILTERS: Final = ("state", "definition", "reason", "account")
+_FILTERS: Final = ("state", "definition", "reason", "account", "id")
 _id = re.compile(r"[\x21-\x7e]{1,64}")
+_signal = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _text = re.compile(r"[\x20-\x7e]{1,100}")
-_ERRORS: Final = (400, 408, 409, 413, 415, 429, 500, 503)
+_ERRORS: Final = (400, 408, 409, 413, 415, 422, 429, 500, 503)
 
 
 @get(
@@ -42,8 +55,9 @@ _ERRORS: Final = (400, 408, 409, 413, 415, 429, 500, 503)
     responses=documented({200: SagaPage}, 400, 500, 503),
 )
 async def list_sagas(request: AnyRequest, state: State) -> Response[SagaPage]:
-    """Sagas that match, the newest first; `limit` at most 1000 (50 if not said)."""
-    which, limit, before = _filter(request), _limit(request), _before(request)
+    """Sagas that match, the newest first; `id`: what it begins with; `limit` at most 1000 (50 if
+    not said)."""
+    which, limit, before = _filter(request), limit_of(request), _before(request)
     rows = await queries.list_sagas(state.engine, which, limit, before)
     last = rows[-1] if len(rows) == limit else None
     page = SagaPage(
@@ -59,30 +73,84 @@ async def list_sagas(request: AnyRequest, state: State) -> Response[SagaPage]:
     responses=documented({200: SagaCounts}, 400, 500, 503),
 )
 async def count_sagas(request: AnyRequest, state: State) -> Response[SagaCounts]:
-    """How many sagas match, by state, definition and reason."""
-    counts = await queries.count_sagas(state.engine, _filter(request))
+    """How many sagas match, by state, definition and reason. Without a filter the answer may be
+    some seconds old: `at` says when they were counted."""
+    which, kept = _filter(request), state.kept_counts
+    if which == SagaFilter():
+        return Response(await kept.get(lambda: _counted(state, which)), headers=no_store)
+    return Response(await _counted(state, which), headers=no_store)
+
+
+async def _counted(state: State, which: SagaFilter) -> SagaCounts:
+    at = rfc3339_ms(state.clock.now_ms())
+    counts = await queries.count_sagas(state.engine, which)
     views = [
         SagaCountView(state=c.state, definition=c.definition, reason=c.reason, count=c.count)
         for c in counts
     ]
-    return Response(SagaCounts(views), headers=no_store)
+    return SagaCounts(at=at, counts=views)
+
+
+@get("/sagas/activity", responses=documented({200: ActivityView}, 500, 503))
+async def saga_activity(state: State) -> Response[ActivityView]:
+    """How many sagas were started in the last minutes, and how long they took."""
+    return Response(await state.kept_activity.get(lambda: _active(state)), headers=no_store)
+
+
+async def _active(state: State) -> ActivityView:
+    now = datetime.fromtimestamp(state.clock.now_ms() / 1_000, UTC)
+    found = await activity.activity(state.engine, now)
+    return ActivityView(
+        at=rfc3339(now),
+        minutes=[
+            MinuteView(
+                at=rfc3339(minute.at),
+                started=minute.started,
+                completed=minute.completed,
+                compensated=minute.compensated,
+            )
+            for minute in found.minutes
+        ],
+        sample=found.sample,
+        p50_ms=found.p50_ms,
+        p95_ms=found.p95_ms,
+        p99_ms=found.p99_ms,
+    )
 
 
 @get(
     "/sagas/{saga_id:str}",
     operation_class=looked_up(),
-    responses=documented({200: TransferView}, 400, 404, 500, 503),
+    responses=documented({200: SagaView}, 400, 404, 500, 503),
 )
-async def get_saga(
-    request: AnyRequest, saga_id: FromPath[str], state: State
-) -> Response[TransferView]:
-    """A saga as the read model knows it; with `after` as it is at that position or later."""
+async def get_saga(request: AnyRequest, saga_id: FromPath[str], state: State) -> Response[SagaView]:
+    """A saga with its steps, as the read model knows it; with `after` as it is at that position or
+    later."""
     after = after_of(request)
     await caught_up(state.engine, after)
-    row = await queries.saga(state.engine, saga_id) if _id.fullmatch(saga_id) else None
-    if row is None:
+    found = await timeline.folded(state.engine, saga_id) if _id.fullmatch(saga_id) else None
+    if found is None:
         raise Problem("transfer-unknown", "there is no such saga")
-    return Response(transfer_view(row), headers=no_store)
+    return Response(saga_view(*found), headers=no_store)
+
+
+@get(
+    "/sagas/{saga_id:str}/timeline",
+    operation_class=looked_up("from", "limit"),
+    responses=documented({200: Timeline}, 400, 404, 500, 503),
+)
+async def get_timeline(
+    request: AnyRequest, saga_id: FromPath[str], state: State
+) -> Response[Timeline]:
+    """All that has happened to a saga, the oldest first, from journal offset `from` on; `limit` at
+    most 1000 (50 if not said)."""
+    after, limit, first = after_of(request), limit_of(request), _from(request)
+    await caught_up(state.engine, after)
+    known = _id.fullmatch(saga_id)
+    page = await timeline.page(state.engine, saga_id, first=first, limit=limit) if known else None
+    if page is None:
+        raise Problem("transfer-unknown", "there is no such saga")
+    return Response(timeline_view(page), headers=no_store)
 
 
 @post(
@@ -122,6 +190,53 @@ async def cancel_saga(
 ) -> Response[RecoveryView]:
     """Take the saga back because nobody wants it any more; possible up to its pivot."""
     return await _recover(request, saga_id, state, "cancel")
+
+
+@post(
+    "/sagas/{saga_id:str}/signals/{signal:str}",
+    status_code=200,
+    operation_class=asked(SignalBody),
+    responses=documented({200: SignalView}, *_ERRORS),
+)
+async def signal_saga(
+    request: AnyRequest, saga_id: FromPath[str], signal: FromPath[str], state: State
+) -> Response[SignalView]:
+    """Approve or reject the step that waits for this signal; the first one decides.
+
+    409 `not_waiting`: the step waits no more, or not yet; then ask again later. 409 `same_person`:
+    another person than the one who started it has to approve.
+    """
+    caller = caller_of(request)
+    body = await strict_body(request, SignalBody)
+    if not _id.fullmatch(saga_id):
+        raise Problem("signal-refused", "there is no such saga", reason="saga_unknown")
+    if not _signal.fullmatch(signal):
+        detail = "no step waits for this signal"
+        raise Problem("signal-refused", detail, reason="signal_unknown")
+    gateway: Gateway = state.gateway
+    news = await gateway.signal(
+        SignalSaga(
+            saga_id=saga_id,
+            signal=signal,
+            request_id=request_effect_id(caller.tenant, f"signal {signal} {caller.key}", saga_id),
+            verdict=body.verdict,
+            who=body.who,
+            why=body.why,
+            payload=body.payload,
+        )
+    )
+    if isinstance(news, Refused):
+        kind = "idempotency-key-reused" if news.reason == "request_reused" else "signal-refused"
+        raise Problem(kind, news.detail, reason=news.reason)
+    view = SignalView(
+        id=saga_id,
+        signal=signal,
+        state=news.state,
+        reason=news.reason,
+        as_of=position.format(news.place, news.next_offset),
+    )
+    headers = {**no_store, "Idempotency-Replayed": "true"} if news.repeated else no_store
+    return Response(view, headers=headers)
 
 
 async def _recover(
@@ -165,10 +280,10 @@ def _filter(request: AnyRequest) -> SagaFilter:
     return SagaFilter(**given)
 
 
-def _limit(request: AnyRequest) -> int:
-    text = request.query_params.get("limit", str(_DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_PAGE):
-        raise invalid([Fault("limit", f"must be 1 to {MAX_PAGE}")])
+def _from(request: AnyRequest) -> int:
+    text = request.query_params.get("from", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_OFFSET):
+        raise invalid([Fault("from", "must be the `next` of the page before")])
     return int(text)
 
 

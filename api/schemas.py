@@ -6,7 +6,8 @@ import msgspec
 
 from messages.account import AccountId, CreditPolicy
 from messages.money import Amount, Currency, Limit
-from messages.saga import SagaState
+from messages.saga import Person, Result, SagaState, Verdict
+from orchestrator.progress import StepState
 
 AsOf = Annotated[
     str,
@@ -64,7 +65,8 @@ class TransferBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """`reason` says why the transfer is in its `state`; empty when all goes well."""
+    """`reason` says why the transfer is in its `state`; empty when all goes well. `running`
+    because of `waiting`: it waits for a person or a time."""
 
     id: str
     definition: str
@@ -74,7 +76,7 @@ class TransferStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferView(msgspec.Struct, frozen=True, kw_only=True):
-    """A transfer as the read model knows it. `step`: where it is parked, if it is."""
+    """A transfer as the read model knows it. `step`: where it is parked or waits, if it does."""
 
     id: str
     definition: str
@@ -86,6 +88,52 @@ class TransferView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     updated_at: str
     finished_at: str | None
+    as_of: AsOf
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. `attempt` counts within its direction: forward, or back once it is being undone.
+
+    `after`: the steps it waits for. `answer_due_at`, `retry_at`: what it waits for now, if it does.
+    """
+
+    name: str
+    state: StepState
+    attempt: int
+    reason: str
+    after: list[str]
+    pivot: bool
+    reversible: bool
+    answer_due_at: str | None
+    retry_at: str | None
+    result: dict[str, Any]
+
+
+class SagaView(TransferView, frozen=True, kw_only=True):
+    """A saga with its steps, in an order in which every step comes after those it waits for."""
+
+    deadline_at: str
+    steps: list[StepView]
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event: its offset in the journal, when it was decided, in words, and all its fields as
+    the journal has them (of a plan its digest)."""
+
+    offset: int
+    at: str
+    type: str
+    text: str
+    event: dict[str, Any]
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest first. `next`: give it as ?from= for the page behind; null on the last one."""
+
+    id: str
+    started_at: str
+    entries: list[TimelineEntry]
+    next: int | None
     as_of: AsOf
 
 
@@ -106,6 +154,25 @@ class RecoveryView(msgspec.Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class SignalBody(_Body, frozen=True, kw_only=True):
+    """What is decided, who decides and why: kept in the journal for good."""
+
+    verdict: Verdict
+    who: Person
+    why: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    payload: Annotated[Result, msgspec.Meta(max_length=20)] = {}
+
+
+class SignalView(msgspec.Struct, frozen=True, kw_only=True):
+    """The saga right after the signal was taken."""
+
+    id: str
+    signal: str
+    state: SagaState
+    reason: str
+    as_of: AsOf
+
+
 class SagaCountView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     definition: str
@@ -113,8 +180,32 @@ class SagaCountView(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
-class SagaCounts(msgspec.Struct, frozen=True):
+class SagaCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """`at`: when they were counted."""
+
+    at: str
     counts: list[SagaCountView]
+
+
+class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the sagas started in the minute that begins `at`: how many, and how they stand now."""
+
+    at: str
+    started: int
+    completed: int
+    compensated: int
+
+
+class ActivityView(msgspec.Struct, frozen=True, kw_only=True):
+    """The last 10 minutes as of `at`; minutes without a start are left out. Durations, from start
+    to end, are of the newest `sample` sagas that have ended; null when none has."""
+
+    at: str
+    minutes: list[MinuteView]
+    sample: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
 
 
 class SagaPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +247,13 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     daily_limit_minor: int | None
     updated_at: str
     as_of: AsOf
+
+
+class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
+    """By id. `next`: give it as ?from= for the page behind; null on the last one."""
+
+    accounts: list[AccountView]
+    next: str | None
 
 
 class WorldView(msgspec.Struct, frozen=True):

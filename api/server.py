@@ -1,4 +1,4 @@
-"""The API as a process: HTTP, the tail on the journals and the database engine in one event loop.
+"""The API as a process: HTTP, the tail on the answers and the database engine in one event loop.
 
 It stops gracefully: no new connections, then the answers under way, then what they lean on.
 """
@@ -14,19 +14,18 @@ import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from account_service.service import EVENTS as ACCOUNT_EVENTS
+from account_service.service import ANSWERS as ACCOUNT_ANSWERS
 from account_service.service import TOPICS as ACCOUNT
 from api.app import create_app
-from api.follower import Follower, Positions
+from api.follower import Follower
 from api.gateway import Gateway
 from api.health import Check
-from api.hearing import HEARD
 from journal.clock import Clock, SystemClock
-from journal.log import Log, Place
+from journal.log import Log
 from journal.requests import Requests
-from journal.tail import Start
+from orchestrator.service import ANSWERS as SAGA_ANSWERS
 from orchestrator.service import TOPICS as ORCHESTRATOR
-from read_model import database, queries
+from read_model import database
 
 log_event = structlog.get_logger("api.server")
 
@@ -52,27 +51,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def follow(log: Log, partitions: Mapping[str, int], positions: Positions) -> Follower:
-    """A follower of both journals. `partitions`: service name -> partition count."""
+def follow(log: Log, partitions: Mapping[str, int]) -> Follower:
+    """A follower of both services. `partitions`: service name -> partition count."""
     return Follower(
         log,
-        {ORCHESTRATOR.journal: HEARD, ACCOUNT.journal: ACCOUNT_EVENTS},
+        {ORCHESTRATOR.answers: SAGA_ANSWERS, ACCOUNT.answers: ACCOUNT_ANSWERS},
         {
-            ORCHESTRATOR.journal: partitions[ORCHESTRATOR.name],
-            ACCOUNT.journal: partitions[ACCOUNT.name],
+            ORCHESTRATOR.answers: partitions[ORCHESTRATOR.name],
+            ACCOUNT.answers: partitions[ACCOUNT.name],
         },
-        positions,
     )
-
-
-def projected(engine: AsyncEngine) -> Positions:
-    """Where the projection in `engine` is."""
-
-    async def positions() -> Mapping[Place, Start]:
-        found = await queries.positions(engine)
-        return {place: Start(at.next_offset, at.epoch) for place, at in found.items()}
-
-    return positions
 
 
 def checks(log: Log, engine: AsyncEngine, follower: Follower) -> dict[str, Check]:
@@ -87,10 +75,10 @@ def checks(log: Log, engine: AsyncEngine, follower: Follower) -> dict[str, Check
             await connection.execute(text("SELECT 1"))
         return "ok"
 
-    async def journals() -> str:
+    async def answers() -> str:
         return follower.status
 
-    return {"kafka": kafka, "postgresql": postgresql, "journals": journals}
+    return {"kafka": kafka, "postgresql": postgresql, "answers": answers}
 
 
 async def serve(
@@ -108,7 +96,7 @@ async def serve(
     listener = _listen(host, port)
     engine = database.engine(database_url, application_name="makegood-api", pool_size=_POOL)
     requests = Requests(log)
-    follower = follow(log, partitions, projected(engine))
+    follower = follow(log, partitions)
     gateway = Gateway(
         requests,
         follower,

@@ -45,6 +45,7 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
 
     202: it runs; look at Location. With `Prefer: wait=N` (seconds, at most 30) 200 tells the end:
     completed, compensated (nothing moved, `reason` says why) or parked (a person looks at it).
+    A transfer that waits for a person or a time is told at once: 202, running, `waiting`.
     """
     caller = caller_of(request)
     params = await json_object(request)

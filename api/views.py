@@ -1,18 +1,30 @@
 """The read model's rows as answers, and the wait for the read model to have come far enough."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from account_service.service import TOPICS as ACCOUNT
 from api.problems import Fault, invalid
-from api.schemas import AccountView, TransferView
+from api.schemas import (
+    AccountView,
+    SagaView,
+    StepView,
+    Timeline,
+    TimelineEntry,
+    TransferView,
+)
+from messages.plan import PlannedStep
 from messages.saga import SagaState
+from orchestrator.progress import Saga, StepProgress
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import queries
 from read_model.position import Token
 from read_model.queries import AccountRow, SagaRow
+from read_model.telling import short_type, tell
+from read_model.timeline import Page
 
 READ_YOUR_WRITES_S: Final = 2.0
 no_store: Final = {"Cache-Control": "no-store"}
@@ -41,10 +53,55 @@ def transfer_view(row: SagaRow) -> TransferView:
         reason=row.reason,
         step=row.step,
         params=row.params,
-        started_at=_text(row.started_at),
-        updated_at=_text(row.updated_at),
-        finished_at=None if row.finished_at is None else _text(row.finished_at),
+        started_at=rfc3339(row.started_at),
+        updated_at=rfc3339(row.updated_at),
+        finished_at=None if row.finished_at is None else rfc3339(row.finished_at),
         as_of=row.as_of,
+    )
+
+
+def saga_view(row: SagaRow, saga: Saga) -> SagaView:
+    return SagaView(
+        **msgspec.structs.asdict(transfer_view(row)),
+        deadline_at=rfc3339_ms(saga.deadline_at_ms),
+        steps=[
+            _step_view(planned, step)
+            for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
+        ],
+    )
+
+
+def _step_view(planned: PlannedStep, step: StepProgress) -> StepView:
+    return StepView(
+        name=planned.name,
+        state=step.state,
+        attempt=step.attempt,
+        reason=step.reason,
+        after=list(planned.after),
+        pivot=planned.pivot,
+        reversible=planned.undo is not None and not planned.pivot,
+        answer_due_at=rfc3339_ms(step.timeout_at_ms) if step.timeout_at_ms else None,
+        retry_at=rfc3339_ms(step.retry_at_ms) if step.retry_at_ms else None,
+        result=step.result,
+    )
+
+
+def timeline_view(page: Page) -> Timeline:
+    return Timeline(
+        id=page.saga.saga_id,
+        started_at=rfc3339(page.saga.started_at),
+        entries=[
+            TimelineEntry(
+                offset=entry.offset,
+                at=rfc3339_ms(entry.event["at_ms"]),
+                type=short_type(entry.event),
+                text=tell(entry.event),
+                event=entry.event,
+            )
+            for entry in page.entries
+        ],
+        next=page.next,
+        as_of=page.saga.as_of,
     )
 
 
@@ -61,11 +118,16 @@ def account_view(row: AccountRow) -> AccountView:
         overdraft_limit_minor=row.overdraft_limit_minor,
         transfer_limit_minor=row.transfer_limit_minor,
         daily_limit_minor=row.daily_limit_minor,
-        updated_at=_text(row.updated_at),
+        updated_at=rfc3339(row.updated_at),
         as_of=row.as_of,
     )
 
 
-def _text(at: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
+def rfc3339(at: datetime) -> str:
+    """In UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc3339_ms(at_ms: int) -> str:
+    """Of ms since 1970. Times of the journal are within the years that can be written."""
+    return rfc3339(datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at_ms))

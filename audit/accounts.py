@@ -19,6 +19,7 @@ from messages.account import (
     Captured,
     CommandRefused,
     Credited,
+    CreditedOnHold,
     Debited,
     Deposited,
     EffectRepeated,
@@ -82,6 +83,7 @@ class Accounts:
             Credited: self._credited,
             Withdrawn: self._withdrawn,
             Deposited: self._deposited,
+            CreditedOnHold: self._credited_on_hold,
             Held: self._held,
             Captured: self._captured,
             Released: self._released,
@@ -178,8 +180,17 @@ class Accounts:
         key = (event.currency, at.place.partition)
         self.world[key] = self.world.get(key, 0) - event.amount_minor
 
+    def _credited_on_hold(self, event: CreditedOnHold, book: Book, at: At) -> None:
+        if book.status == "frozen" and book.credits == "refuse":
+            self._say("account_frozen", event, at, "no new credit while frozen", _kind(event))
+        self._hold(event, book, at)
+        self._move(event, book, event.amount_minor, at)
+
     def _held(self, event: Held, book: Book, at: At) -> None:
         self._not_frozen(event, book, at)
+        self._hold(event, book, at)
+
+    def _hold(self, event: Held | CreditedOnHold, book: Book, at: At) -> None:
         if event.effect_id in book.holds:
             self._say("hold", event, at, "a hold of a new name", event.effect_id)
         book.holds = {**book.holds, event.effect_id: event.amount_minor}
@@ -228,7 +239,7 @@ class Accounts:
         self._reserve(event, book, -event.amount_minor, at)
 
     def _applied_directly(self, event: Any, at: At) -> None:
-        if isinstance(event, Debited | Credited | Held | Captured):
+        if isinstance(event, Debited | Credited | CreditedOnHold | Held | Captured):
             self._say("saga_known", event, at, "a saga that it belongs to", "none")
         order, effect_id, now_ms = self._direct_order, event.effect_id, event.at_ms
         while order and order[0][0] + self._horizon_ms <= now_ms:

@@ -16,7 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.accounts import Accounts
 from audit.case import Case, Closed
 from audit.cases import Cases
-from audit.journals import ACCOUNT_INPUT, ACCOUNTS, JOURNAL_OF, SAGA_INPUT, SAGAS, Journal
+from audit.history import Histories
+from audit.journals import (
+    ACCOUNT_INPUT,
+    ACCOUNTS,
+    JOURNAL_OF,
+    SAGA_INPUT,
+    SAGAS,
+    Journal,
+    Keeper,
+)
 from audit.report import (
     MAX_LISTED,
     Counts,
@@ -59,16 +68,18 @@ async def audit(
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         read_model = None if engine is None else await stack.enter_async_context(rows(engine))
-        books = await _Books.open(log, effect_horizon_ms, memory_ms)
+        histories = Histories()
+        keep = None if read_model is None else histories.add
+        books = await _Books.open(log, effect_horizon_ms, memory_ms, keep)
         books.progress = progress
         if read_model is not None:
             await books.read({p: at.next_offset for p, at in read_model.positions.items()})
-            await _compare(read_model, books)
+            await _compare(read_model, books, histories)
         await books.read({place: journal.end for place, journal in books.journals.items()})
     return books.report(read_model, time.monotonic() - began)
 
 
-async def _compare(read_model: Rows, books: "_Books") -> None:
+async def _compare(read_model: Rows, books: "_Books", histories: Histories) -> None:
     for place, at in sorted(read_model.positions.items()):
         journal = books.journals.get(place)
         found = f"offset {at.next_offset}, epoch {at.epoch}"
@@ -77,7 +88,7 @@ async def _compare(read_model: Rows, books: "_Books") -> None:
         elif (journal.next_offset, journal.epoch) != (at.next_offset, at.epoch):
             expected = f"offset {journal.next_offset}, epoch {journal.epoch}"
             books.findings.add("projection", "positions", None, str(place), expected, found)
-    await read_model.compare(books.accounts, books.cases, books.findings)
+    await read_model.compare(books.accounts, books.cases, histories, books.findings)
 
 
 class _Books:
@@ -91,6 +102,7 @@ class _Books:
         ends: Mapping[Place, int],
         effect_horizon_ms: int,
         memory_ms: int,
+        keep: Keeper | None,
     ) -> None:
         self.findings = Findings()
         self.cases = Cases(self.findings, memory_ms)
@@ -105,12 +117,15 @@ class _Books:
                 partitions=partitions,
                 findings=self.findings,
                 handle=self.accounts.fold if place.topic == ACCOUNTS else self.cases.fold,
+                keep=keep if place.topic == SAGAS else None,
             )
             for place, end in ends.items()
         }
 
     @classmethod
-    async def open(cls, log: Log, effect_horizon_ms: int, memory_ms: int) -> "_Books":
+    async def open(
+        cls, log: Log, effect_horizon_ms: int, memory_ms: int, keep: Keeper | None
+    ) -> "_Books":
         partitions: dict[str, int] = {}
         for topic in (ACCOUNT_INPUT, SAGA_INPUT):
             partitions[topic] = await log.partitions(JOURNAL_OF[topic])
@@ -122,7 +137,8 @@ class _Books:
         cuts = await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])
         sagas = await _ends(log, SAGAS, partitions[SAGA_INPUT])
         ends = {**sagas, **await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])}
-        return cls(log, partitions, {**cuts, **sagas}, ends, effect_horizon_ms, memory_ms)
+        cuts |= sagas
+        return cls(log, partitions, cuts, ends, effect_horizon_ms, memory_ms, keep)
 
     async def read(self, until: Mapping[Place, int]) -> None:
         """Read every journal on to `until`, at most to its end. Raises CannotAudit."""

@@ -9,14 +9,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
+from audit.conditions import due
 from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
 from journal.log import Place
-from messages.account import Captured, Credited, Debited, EffectRepeated, EffectVoided, Held
+from messages.account import (
+    Captured,
+    Credited,
+    CreditedOnHold,
+    Debited,
+    EffectRepeated,
+    EffectVoided,
+    Held,
+)
 from messages.identity import effect_id
+from messages.plan import AwaitSignal
 from messages.saga import (
     FINISHED,
+    WAITING,
     AnswerIgnored,
     CompensationStarted,
     RecoveryRefused,
@@ -25,14 +36,20 @@ from messages.saga import (
     SagaParked,
     SagaResumed,
     SagaStarted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
+    StepWaiting,
+    WaitEnded,
 )
 
-_AFTERWARDS: Final = (AnswerIgnored, StartRepeated, StartRefused, RecoveryRefused)
-_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused)
+_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused, SignalRefused)
+_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated)
 
 
 class Cases:
@@ -57,6 +74,10 @@ class Cases:
             CompensationStarted: self._turned,
             SagaParked: self._turned,
             SagaResumed: self._turned,
+            StepSkipped: self._skipped,
+            StepWaiting: self._waiting,
+            WaitEnded: self._waited,
+            SignalAccepted: self._waited,
             SagaCompleted: self._finished,
             SagaCompensated: self._finished,
         }
@@ -104,12 +125,19 @@ class Cases:
         case.partition, case.started_at, case.state = place.partition, offset, "running"
         case.definition, case.version = event.plan.definition, event.plan.version
         steps = tuple(
-            PlanStep(step.name, step.undo is not None and not step.pivot)
+            PlanStep(
+                step.name,
+                reversible=step.undo is not None and not step.pivot,
+                waits=step.wait is not None,
+            )
             for step in event.plan.steps
         )
         case.steps = self._plans.setdefault(steps, steps)
+        case.due = {step.name: due(step, event.params) for step in event.plan.steps if step.when}
+        case.barred = _barred(event)
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
+        self._not_to_be_skipped(case, event, place, offset)
         try:
             asked = asked_of(event)
         except Misnamed as error:
@@ -130,6 +158,37 @@ class Cases:
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
         effect.succeeded_at = offset
+
+    def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
+        if case.due.get(event.step, True):
+            self._say("step_skipped", event, place, offset, f"{event.step} to be done", "skipped")
+        case.skipped |= {event.step}
+
+    def _waiting(self, case: Case, event: StepWaiting, place: Place, offset: int) -> None:
+        self._not_to_be_skipped(case, event, place, offset)
+        case.reason, case.step = WAITING, event.step
+
+    def _waited(
+        self, case: Case, event: WaitEnded | SignalAccepted, place: Place, offset: int
+    ) -> None:
+        if case.state == "running":
+            case.reason = WAITING if event.still_waiting else ""
+            case.step = event.still_waiting
+        if isinstance(event, SignalAccepted):
+            done = event.verdict == "approve"
+            barred = case.barred.get(event.step)
+            if done and barred is not None and barred.casefold() == event.who.casefold():
+                self._say("approved_by", event, place, offset, f"not {barred}", event.who)
+        else:
+            done = not event.reason
+        if done:
+            case.passed |= {event.step}
+
+    def _not_to_be_skipped(
+        self, case: Case, event: StepRequested | StepWaiting, place: Place, offset: int
+    ) -> None:
+        if case.due.get(event.step) is False:
+            self._say("step_skipped", event, place, offset, f"{event.step} skipped", "begun")
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
         case.reason = event.reason
@@ -241,6 +300,14 @@ def _case(saga_id: str) -> Case:
     return Case(saga_id, effects={}, transit={}, holds=set())
 
 
+def _barred(event: SagaStarted) -> dict[str, str]:
+    return {
+        step.name: str(event.params.get(step.wait.not_by.removeprefix("params.")))
+        for step in event.plan.steps
+        if isinstance(step.wait, AwaitSignal) and step.wait.not_by
+    }
+
+
 def _effect(case: Case, key: str) -> Effect:
     effect = case.effects.get(key)
     if effect is None:
@@ -261,9 +328,9 @@ def _account_for(case: Case, event: Any) -> None:
     """Keep the saga's transit account and its holds."""
     if isinstance(event, Debited | Captured):
         case.transit[event.currency] = case.transit.get(event.currency, 0) + event.amount_minor
-    elif isinstance(event, Credited):
+    elif isinstance(event, Credited | CreditedOnHold):
         case.transit[event.currency] = case.transit.get(event.currency, 0) - event.amount_minor
-    if isinstance(event, Held):
+    if isinstance(event, Held | CreditedOnHold):
         case.holds.add(event.effect_id)
     elif hasattr(event, "hold_id"):
         case.holds.discard(event.hold_id)

@@ -10,6 +10,7 @@ from messages.account import (
     AccountCommand,
     Captured,
     Credited,
+    CreditedOnHold,
     Debited,
     Held,
     Released,
@@ -23,6 +24,7 @@ COMMANDS: Final[Codec[AccountCommand]] = Codec(AccountCommand)
 _DOES: Final = {
     "Debit": "Debited",
     "Credit": "Credited",
+    "CreditOnHold": "CreditedOnHold",
     "Hold": "Held",
     "Capture": "Captured",
     "Release": "Released",
@@ -96,7 +98,7 @@ def asked_of(event: StepRequested) -> Posting:
 def applied_by(event: Any) -> Posting:
     """What an account's event did, to be compared with what was asked."""
     match event:
-        case Debited() | Credited() | Held():
+        case Debited() | Credited() | CreditedOnHold() | Held():
             return Posting(
                 type(event).__name__, event.account_id, event.amount_minor, event.currency, ""
             )

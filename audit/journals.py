@@ -6,14 +6,14 @@ of the design that have to agree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from audit.report import Findings
 from journal.log import Place, Record
 from journal.records import Advanced, KernelRecord, Opened, RecordRejected
 from messages.account import AccountEvent
 from messages.routing import partition_of
-from messages.saga import SagaEvent, StepRequested
+from messages.saga import SagaAccepted, SagaAnswer, SagaEvent, SagaStarted, StepRequested
 from messages.wire import Codec, Undecodable, type_name
 
 ACCOUNTS: Final = "account.journal"
@@ -28,16 +28,20 @@ _CODECS: Final[dict[str, Codec[Any]]] = {
 }
 _OPENED: Final = type_name(Opened).encode()
 _DEAD_LETTERS: Final = "deadletter/0"
+_TOLD: Final[frozenset[type]] = frozenset((SagaStarted, *get_args(SagaAnswer))) - {SagaAccepted}
+"""Saga events that whoever asked is told of; of accounts' events, all that no saga is told of."""
 
 Handler = Callable[[Any, Place, int], None]
 """Takes an event that counts, its place and its offset."""
+Keeper = Callable[[Any, int, bytes], None]
+"""Takes an event that counts, its offset and the value of its record."""
 
 
 class Journal:
     """Fed every record of `place`, in order, from offset 0 up to `end`.
 
     `cut`: an earlier end of the journal (see `auditor.py`). `partitions`: input topic -> how many
-    it has. `handle` gets the service's events.
+    it has. `handle` gets the service's events, `keep` also what they were decoded from.
     """
 
     def __init__(
@@ -49,8 +53,10 @@ class Journal:
         partitions: Mapping[str, int],
         findings: Findings,
         handle: Handler,
+        keep: Keeper | None = None,
     ) -> None:
         self.place = place
+        self._answers = f"{place.topic.removesuffix('.journal')}.answers/{place.partition}"
         self.cut = cut
         self.end = end
         self.next_offset = 0
@@ -65,6 +71,7 @@ class Journal:
         self._count = partitions[ACCOUNT_INPUT if place.topic == ACCOUNTS else SAGA_INPUT]
         self._findings = findings
         self._handle = handle
+        self._keep = keep
         self._codec = _CODECS[place.topic]
         self._is_saga = place.topic == SAGAS
         self._epoch_header = b""
@@ -158,9 +165,15 @@ class Journal:
         if self._is_saga:
             if event_type is StepRequested:
                 self._route(event.topic, event.key)
+            elif event_type in _TOLD:
+                self._give(self._answers)
         elif event.reply_to and event.saga_id:
             self._route(event.reply_to, event.saga_id)
+        else:
+            self._give(self._answers)
         self._handle(event, self.place, offset)
+        if self._keep is not None:
+            self._keep(event, offset, record.value or b"")
 
     # Links
 

@@ -4,17 +4,20 @@ up to the position that was stored with it.
 Rows and positions are read in one snapshot of the database, so a projector may be at work.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.accounts import Accounts, Book
 from audit.case import Case, Closed
 from audit.cases import Cases
+from audit.history import Histories, count, stored
 from audit.journals import ACCOUNTS, SAGAS
 from audit.report import Findings
 from journal.log import Place
@@ -34,6 +37,7 @@ _ACCOUNT: Final = (
     "transfer_limit_minor",
     "daily_limit_minor",
 )
+_UNREADABLE: Final = -1
 _SAGA: Final = ("partition", "definition", "version", "state", "reason", "step")
 
 
@@ -45,10 +49,13 @@ class Rows:
         self.compared = 0
         self._connection = connection
 
-    async def compare(self, accounts: Accounts, cases: Cases, findings: Findings) -> None:
+    async def compare(
+        self, accounts: Accounts, cases: Cases, histories: Histories, findings: Findings
+    ) -> None:
         """Call it when everything before the positions is folded, and nothing behind them."""
         await self._accounts(accounts, findings)
         await self._sagas(cases, findings)
+        await self._history(histories, findings)
         await self._world(accounts, findings)
 
     async def _accounts(self, accounts: Accounts, findings: Findings) -> None:
@@ -72,6 +79,40 @@ class Rows:
             saga = cases.sagas.get(saga_id)
             _differ(findings, "sagas", f"saga {saga_id}", _SAGA, _outcome(saga), told)
         _count(findings, "sagas", SAGAS, cases.started, seen)
+
+    async def _history(self, histories: Histories, findings: Findings) -> None:
+        plans: set[str] = set()
+        async for row in self._all(select(tables.plans)):
+            plans.add(row.digest)
+            digest = hashlib.sha256(row.plan).hexdigest()[:32]
+            if digest != row.digest:
+                findings.add("projection", "plans", None, row.digest, row.digest, digest)
+        missing = dict(histories.found)
+        async for saga_id, pieces in self._pieces():
+            expected = missing.pop(saga_id, 0)
+            try:
+                told, named = stored(pieces)
+            except (msgspec.MsgspecError, TypeError, KeyError):
+                told, named = _UNREADABLE, set[str]()
+            if told != expected:
+                _history_differs(findings, saga_id, expected, told)
+            for plan in named - plans:
+                findings.add("projection", "plans", None, f"saga {saga_id}", plan, "no row")
+        for saga_id, expected in missing.items():
+            _history_differs(findings, saga_id, expected, 0)
+
+    async def _pieces(self) -> AsyncGenerator[tuple[str, list[bytes]]]:
+        """Each saga's pieces, in order."""
+        table = tables.history
+        saga_id, pieces = "", list[bytes]()
+        async for row in self._all(select(table).order_by(table.c.saga_id, table.c.last_offset)):
+            if row.saga_id != saga_id:
+                if pieces:
+                    yield saga_id, pieces
+                saga_id, pieces = row.saga_id, []
+            pieces.append(row.events)
+        if pieces:
+            yield saga_id, pieces
 
     async def _world(self, accounts: Accounts, findings: Findings) -> None:
         table = tables.world
@@ -124,6 +165,20 @@ def _outcome(saga: Case | Closed | None) -> list[Any] | None:
         return None
     told = saga.outcome
     return [told.partition, told.definition, told.version, told.state, told.reason, told.step]
+
+
+def _history_differs(findings: Findings, saga_id: str, expected: int, told: int) -> None:
+    found = "rows that can't be read" if told == _UNREADABLE else f"{count(told)}"
+    if count(expected) == count(told):
+        found += ", with other contents"
+    findings.add(
+        "projection",
+        "history",
+        None,
+        f"saga {saga_id}",
+        f"{count(expected)} events",
+        found,
+    )
 
 
 def _differ(

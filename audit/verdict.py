@@ -53,6 +53,16 @@ def _told(case: Case) -> Iterator[Problem]:
 
 def _completed(case: Case) -> Iterator[Problem]:
     for step in case.steps:
+        if step.name in case.skipped:
+            if _applied(case, f"{step.name}/do"):
+                expected = f"step {step.name} not applied, for it was skipped"
+                yield _at_saga(case, "step_done", case.finished_at, expected, "applied")
+            continue
+        if step.waits:
+            if step.name not in case.passed:
+                expected = f"step {step.name} to have had what it waits for"
+                yield _at_saga(case, "step_done", case.finished_at, expected, "not")
+            continue
         if not _applied(case, f"{step.name}/do"):
             expected = f"step {step.name} applied, for the saga is completed"
             yield _at_saga(case, "step_done", case.finished_at, expected, "not applied")

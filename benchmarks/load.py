@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from account_service.service import TOPICS as ACCOUNT
 from api.gateway import Gateway, Refused
-from api.server import follow, projected
+from api.server import follow
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.requests import Requests
 from makegood.bank import Corner
@@ -23,7 +23,6 @@ from messages.account import CommandRefused, Deposit, OpenAccount
 from messages.identity import fingerprint, saga_id
 from messages.saga import StartSaga
 from orchestrator.service import TOPICS as ORCHESTRATOR
-from read_model import database
 
 OPENING_MINOR = 1_000_000_000
 _READY_S = 60.0
@@ -58,9 +57,8 @@ async def gateway(corner: Corner, partitions: int) -> AsyncGenerator[Gateway]:
     """A gateway of this process's own to the bank in `corner`."""
     log = KafkaLog(KafkaAddress(bootstrap=corner.bootstrap, prefix=corner.prefix))
     await log.connect(30)
-    engine = database.engine(corner.database_url, application_name="makegood-bench")
     counts = {ORCHESTRATOR.name: partitions, ACCOUNT.name: partitions}
-    follower = follow(log, counts, projected(engine))
+    follower = follow(log, counts)
     following = asyncio.create_task(follower.run())
     requests = Requests(log)
     try:
@@ -78,7 +76,6 @@ async def gateway(corner: Corner, partitions: int) -> AsyncGenerator[Gateway]:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await requests.close()
-        await engine.dispose()
         await log.close()
 
 

@@ -9,7 +9,7 @@ import json
 import shutil
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -33,23 +33,34 @@ class _State(TypedDict):
     cluster_id: str
     brokers: int
     ports: list[int]
-    """Of each broker: its own, its controller's."""
+    """Of each broker: its own, its controller's, the one behind its gate."""
 
 
 class Broker:
     """One broker. Its ports stay the same for as long as the cluster object lives."""
 
-    def __init__(self, node_id: int, directory: Path, child: Child) -> None:
+    def __init__(
+        self, node_id: int, directory: Path, child: Child, gate: int = 0, disk: Path | None = None
+    ) -> None:
         self.node_id = node_id
         self.directory = directory
+        self.data = disk or directory / "data"
         self.child = child
+        self.gate = gate
         self.port = 0
         self.controller_port = 0
+        self.gated_port = 0
         self._command: list[str] = []
 
     @property
     def address(self) -> str:
+        """What the other brokers are told."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def client_address(self) -> str:
+        """What clients are told."""
+        return f"127.0.0.1:{self.gate or self.port}"
 
     @property
     def pid(self) -> int:
@@ -104,13 +115,20 @@ class Broker:
 
 
 class Kafka:
-    """The cluster. `brokers` can be killed, suspended and started one by one."""
+    """The cluster. `brokers` can be killed, suspended and started one by one.
+
+    gates: for each broker the port that clients are told instead of its own; somebody has to
+    listen there and forward to its `gated_port`. The brokers reach each other without gates.
+    disks: node id -> the directory, made by the caller, of its data.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
         brokers: int = 1,
+        gates: Sequence[int] = (),
+        disks: Mapping[int, Path] | None = None,
         heap: str = "512m",
         log_dir: Path | None = None,
         extra_jvm: tuple[str, ...] = (),
@@ -122,14 +140,20 @@ class Kafka:
         self._announce = announce
         self._log_dir = log_dir or directory
         self.brokers = [
-            Broker(node, directory / f"broker-{node}", Child(f"kafka-{node}", self._log_dir))
+            Broker(
+                node,
+                directory / f"broker-{node}",
+                Child(f"kafka-{node}", self._log_dir),
+                gates[node - 1] if gates else 0,
+                (disks or {}).get(node),
+            )
             for node in range(1, brokers + 1)
         ]
 
     @property
     def bootstrap(self) -> str:
         """Addresses for a client, as `host:port,host:port`."""
-        return ",".join(broker.address for broker in self.brokers)
+        return ",".join(broker.client_address for broker in self.brokers)
 
     async def start(self) -> None:
         """Raises the errors of `distribution.prepare`, ChildFailed, StartTimeout,
@@ -175,9 +199,9 @@ class Kafka:
 
     def _configure(self, kafka: Distribution) -> None:
         state = self._load_state()
-        chosen = ports.choose(2 * len(self.brokers), state["ports"])
+        chosen = ports.choose(3 * len(self.brokers), state["ports"])
         for i, broker in enumerate(self.brokers):
-            broker.port, broker.controller_port = chosen[2 * i], chosen[2 * i + 1]
+            broker.port, broker.controller_port, broker.gated_port = chosen[3 * i : 3 * i + 3]
         state["ports"] = chosen
         (self.directory / "cluster.json").write_text(json.dumps(state))
         for broker in self.brokers:
@@ -197,7 +221,10 @@ class Kafka:
     def _properties(self, broker: Broker) -> str:
         several = len(self.brokers) > 1
         replicas, min_in_sync = (3, 2) if several else (1, 1)
-        listener = f"PLAINTEXT://{broker.address}"
+        advertised = listeners = f"PLAINTEXT://{broker.address}"
+        if broker.gate:
+            listeners += f",GATED://127.0.0.1:{broker.gated_port}"
+            advertised += f",GATED://{broker.client_address}"
         settings = {
             "process.roles": "broker,controller",
             "node.id": broker.node_id,
@@ -206,11 +233,14 @@ class Kafka:
             "controller.quorum.voters": ",".join(
                 f"{b.node_id}@127.0.0.1:{b.controller_port}" for b in self.brokers
             ),
-            "listeners": f"{listener},CONTROLLER://127.0.0.1:{broker.controller_port}",
-            "advertised.listeners": listener,
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{broker.controller_port}",
+            "advertised.listeners": advertised,
+            "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": broker.directory / "data",
+            "listener.security.protocol.map": (
+                "PLAINTEXT:PLAINTEXT,GATED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+            "log.dirs": broker.data,
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,
             "min.insync.replicas": min_in_sync,
@@ -237,11 +267,12 @@ class Kafka:
 
 def _format(broker: Broker, kafka: Distribution, cluster_id: str) -> None:
     """Give a new node the data directory that Kafka's StorageTool would: one JVM start saved."""
-    data = broker.directory / "data"
+    data = broker.data
     meta = data / "meta.properties"
     if meta.is_file():
         return
     data.mkdir(parents=True, exist_ok=True)
+    broker.directory.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(kafka.bootstrap_checkpoint, data / "bootstrap.checkpoint")
     # Last, since it marks the directory as formatted.
     meta.write_text(

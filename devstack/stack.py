@@ -7,7 +7,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +28,8 @@ class Stack:
 
     data_dir: kept between starts, used by one stack at a time (default: `.makegood/devstack` in
     the project's folder). brokers: 1, or 3 with replication factor 3 and two in-sync replicas.
-    kafka_heap: the limit of each broker's heap, as Java writes it. fresh: delete the data first.
+    kafka_heap: the limit of each broker's heap, as Java writes it. kafka_gates, kafka_disks: see
+    `Kafka`. fresh: delete the data first.
     announce: is told, in a sentence, what a first start is waiting for.
     """
 
@@ -38,6 +39,8 @@ class Stack:
         *,
         brokers: int = 1,
         kafka_heap: str = "512m",
+        kafka_gates: Sequence[int] = (),
+        kafka_disks: Mapping[int, Path] | None = None,
         fresh: bool = False,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -51,6 +54,8 @@ class Stack:
         self._kafka = Kafka(
             path / "kafka",
             brokers=brokers,
+            gates=kafka_gates,
+            disks=kafka_disks,
             heap=kafka_heap,
             log_dir=path / "log",
             announce=announce,

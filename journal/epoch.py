@@ -23,7 +23,7 @@ from journal.log import (
     Record,
     Writer,
 )
-from journal.machine import Machine
+from journal.machine import Machine, Output
 from journal.metrics import PartitionMetrics
 from journal.outbox import Outbox
 from journal.progress import Progress, ProgressState, Verdict
@@ -33,13 +33,14 @@ from journal.records import (
     SOURCE,
     EventEntries,
     RecordRejected,
+    answer_entry,
     header,
     is_opened,
     link_entry,
 )
 from journal.service import Service
 from journal.snapshots import Found
-from journal.topics import DEAD_LETTERS
+from journal.topics import ANSWERS, DEAD_LETTERS
 from messages.routing import partition_of
 from messages.wire import Undecodable, encode, type_name
 
@@ -117,6 +118,7 @@ class Epoch(Generic[M, E]):
         self._entries = EventEntries(offset, str(place))
         self._batch: list[Entry] = []
         self._batch_bytes = 0
+        self._outputs: list[tuple[int, Place, int, Output]] = []
         self._last_entry = last
         self._last_snapshot = found.snapshot.manifest if found.snapshot else None
         self._stale = found.stale
@@ -202,11 +204,7 @@ class Epoch(Generic[M, E]):
         for output in machine.outputs(event):
             place = self._service.route(output.topic, output.key)
             sequence = self.progress.next_sequence(place)
-            self.progress.enqueue(
-                place,
-                sequence,
-                link_entry(output.key, output.value, output.type, self._source, sequence),
-            )
+            self._outputs.append((len(self._batch) - 1, place, sequence, output))
 
     def _reject(self, record: Record, topic: str, reason: str) -> None:
         rejected = RecordRejected(
@@ -248,6 +246,10 @@ class Epoch(Generic[M, E]):
         if first != self._next:
             await self._look_between(self._next, first)
         self._next = first + len(batch)
+        # Not before: an answer tells where its event stands.
+        for index, place, sequence, output in self._outputs:
+            enqueue_output(self.progress, place, sequence, output, self._source, first + index)
+        self._outputs.clear()
         self._last_entry = batch[-1]
         self._since_snapshot += len(batch)
         self._metrics.commit_s.observe(time.perf_counter() - began)
@@ -348,6 +350,18 @@ def _kept(headers: Headers) -> list[tuple[str, bytes]]:
             break
         kept.append((name, bytes(value or b"")))
     return kept
+
+
+def enqueue_output(
+    progress: Progress, place: Place, sequence: int, output: Output, source: bytes, offset: int
+) -> None:
+    """`offset`: where the event that it follows from stands in the journal `source`."""
+    _, key, kind, value = output.topic, output.key, output.type, output.value
+    if output.topic == ANSWERS:
+        entry = answer_entry(key, value, kind, source, sequence, offset)
+    else:
+        entry = link_entry(key, value, kind, source, sequence)
+    progress.enqueue(place, sequence, entry)
 
 
 def dead_letter_key(rejected: RecordRejected) -> str:

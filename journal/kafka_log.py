@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     IllegalStateError,
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -46,6 +47,9 @@ T = TypeVar("T")
 
 log_event = structlog.get_logger("journal.kafka")
 
+REQUEST_MS: Final = 3_000
+"""A broker that is silent for so long is taken for hung: the connection is given up and the leader
+looked up anew. Clients ask one broker after the other, so a hung one costs this several times."""
 _START_S: Final = 15.0
 _APPEND_S: Final = 15.0
 _STOP_S: Final = 5.0
@@ -69,11 +73,12 @@ class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     replication: int = 0
 
-    def client_options(self) -> dict[str, Any]:
+    def client_options(self, request_ms: int = REQUEST_MS) -> dict[str, Any]:
         tls = self.security_protocol in ("SSL", "SASL_SSL")
         return {
             "bootstrap_servers": self.bootstrap,
             "client_id": self.client_id,
+            "request_timeout_ms": request_ms,
             "security_protocol": self.security_protocol,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,
@@ -164,20 +169,37 @@ class KafkaLog:
     async def _ask(self, method: str, *arguments: Any) -> Any:
         if self._admin is None:
             raise LogError("not connected: call connect() first")
+        failure: Exception = TimeoutError()
         try:
-            return await _within(getattr(self._admin, method)(*arguments), _START_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise LogError(f"Kafka refused {method}: {error!r}") from error
+            async with asyncio.timeout(_START_S):
+                # What is asked here may be asked twice; a broker that has just died is met once.
+                while True:
+                    try:
+                        return await getattr(self._admin, method)(*arguments)
+                    except KafkaError as error:
+                        failure = error
+                        if not error.retriable:
+                            break
+                    await asyncio.sleep(_RETRY_PAUSE_S)
+        except (OSError, TimeoutError) as error:
+            failure = failure if isinstance(failure, KafkaError) else error
+        raise LogError(f"Kafka refused {method}: {failure!r}") from failure
 
     async def bounds(self, place: Place) -> tuple[int, int]:
+        consumer: AIOKafkaConsumer | None = None
         try:
             async with self._offsets_starting:
                 if self._offsets is None:
                     self._offsets = await self._start_offsets()
+                consumer = self._offsets
             at = TopicPartition(self.physical(place.topic), place.partition)
-            first = await _within(self._offsets.beginning_offsets([at]), _START_S)
-            end = await _within(self._offsets.end_offsets([at]), _START_S)
+            first = await _within(consumer.beginning_offsets([at]), _START_S)
+            end = await _within(consumer.end_offsets([at]), _START_S)
         except (KafkaError, OSError, TimeoutError) as error:
+            if consumer is not None and self._offsets is consumer:
+                # It may ask the same silent broker again and again.
+                self._offsets = None
+                await _bounded(consumer.stop())
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
 
@@ -229,6 +251,13 @@ class KafkaWriter:
             async with asyncio.timeout(_APPEND_S):
                 future = await producer.send_batch(batch, topic, partition=place.partition)
                 acknowledged = await future
+        except InvalidTimestampError as error:
+            self._spent = True
+            raise AppendInDoubt(
+                place,
+                "the brokers refuse its time, which is ahead of their clocks: set this machine's "
+                "clock right and start the process again; see 'Clocks apart' in docs/operations.md",
+            ) from error
         except (KafkaError, OSError, TimeoutError, AssertionError, IllegalStateError) as error:
             # AssertionError: a connection lost inside the client's coordinator lookup.
             self._spent = True
@@ -249,7 +278,6 @@ class KafkaWriter:
                     linger_ms=0,
                     max_batch_size=self.max_batch_bytes,
                     max_request_size=self.max_batch_bytes + 64 * 1024,
-                    request_timeout_ms=10_000,
                     retry_backoff_ms=20,
                 )
                 try:
@@ -324,7 +352,6 @@ class KafkaReader:
             check_crcs=False,
             fetch_max_wait_ms=500,
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            request_timeout_ms=15_000,
             retry_backoff_ms=50,
         )
         try:

@@ -10,7 +10,11 @@ from typing import NamedTuple, Protocol, TypeVar
 
 
 class Output(NamedTuple):
-    """A message that has to be sent because of an event: `value` is its wire form."""
+    """A message that has to be sent because of an event: `value` is its wire form.
+
+    `topic` is a participant's input, or `journal.topics.ANSWERS` for what whoever asked from
+    outside waits to hear: `key` is then the event's own key, and an event has one answer at most.
+    """
 
     topic: str
     key: str

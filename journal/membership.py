@@ -25,6 +25,8 @@ log_event = structlog.get_logger("journal.membership")
 _START_S: Final = 30.0
 _SESSION_MS: Final = 10_000
 """How long the partitions of a member that is gone for good stay without an owner, at most."""
+_REQUEST_MS: Final = 15_000
+"""The answer to a joining member waits for those that are missing, which takes a session."""
 _PAUSE_S: Final = 1.0
 _POLL_MS: Final = 1000
 
@@ -58,7 +60,7 @@ async def take_part(
     `topic` whenever they change. Rejoins by itself."""
     while True:
         consumer = AIOKafkaConsumer(
-            **address.client_options(),
+            **address.client_options(_REQUEST_MS),
             group_id=address.prefix + group,
             group_instance_id=instance,
             enable_auto_commit=False,

@@ -14,14 +14,14 @@ import structlog
 
 from journal import snapshots
 from journal.clock import Clock
-from journal.epoch import Deposed, Epoch, RecordsLost, enqueue_dead_letter
+from journal.epoch import Deposed, Epoch, RecordsLost, enqueue_dead_letter, enqueue_output
 from journal.epochs import EpochRule
 from journal.log import Log, LogError, Place, PositionLost, Record
 from journal.machine import Machine
 from journal.metrics import PartitionMetrics
 from journal.outbox import Outbox
 from journal.progress import Progress
-from journal.records import Advanced, Opened, RecordRejected, is_opened, link_entry, opened_entry
+from journal.records import Advanced, Opened, RecordRejected, is_opened, opened_entry
 from journal.service import Service
 from journal.snapshots import Found, Manifest, Snapshot
 from messages.wire import Codec, Undecodable
@@ -298,11 +298,7 @@ class Replay(Generic[M, E]):
             for output in self.machine.outputs(event):
                 place = self._service.route(output.topic, output.key)
                 sequence = self.progress.next_sequence(place)
-                self.progress.enqueue(
-                    place,
-                    sequence,
-                    link_entry(output.key, output.value, output.type, self._source, sequence),
-                )
+                enqueue_output(self.progress, place, sequence, output, self._source, record.offset)
 
 
 def decode_event(codec: Codec[Any], place: Place, record: Record) -> Any:

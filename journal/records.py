@@ -127,6 +127,23 @@ def link_entry(key: str, value: bytes, kind: str, source: bytes, sequence: int) 
     )
 
 
+def answer_entry(
+    key: str, value: bytes, kind: str, source: bytes, sequence: int, offset: int
+) -> Entry:
+    """What is told because of the journal record at `offset` of `source`, which is its id."""
+    return Entry(
+        key.encode(),
+        value,
+        (
+            (SOURCE, source),
+            (SEQUENCE, b"%d" % sequence),
+            (TYPE, kind.encode()),
+            (ID, b"%d" % offset),
+            _SPEC,
+        ),
+    )
+
+
 def request_entry(key: str, value: bytes, kind: str, source: str, request_id: str) -> Entry:
     """A command from outside: no sequence; its effect id or saga id makes it safe to repeat."""
     return Entry(

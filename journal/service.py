@@ -7,7 +7,7 @@ import msgspec
 
 from journal.log import Place
 from journal.machine import Machine
-from journal.topics import DEAD_LETTERS, ServiceTopics
+from journal.topics import ANSWERS, DEAD_LETTERS, ServiceTopics
 from messages.routing import partition_of
 from messages.wire import Codec
 
@@ -46,4 +46,6 @@ class Service(msgspec.Struct, Generic[M, E], frozen=True):
     def route(self, topic: str, key: str) -> Place:
         if topic == DEAD_LETTERS:
             return Place(topic, 0)
+        if topic == ANSWERS:
+            return Place(self.topics.answers, partition_of(key, self.partitions))
         return Place(topic, partition_of(key, self.routes[topic]))

@@ -1,33 +1,34 @@
-"""Follows journals and hands out what happens to the aggregates that somebody waits for.
+"""Follows the answers of services and hands out those that somebody waits for.
 
-Starts from known positions (the projection's), because only there is the epoch in force known.
-Records of other aggregates are not even decoded.
+Answers are released only for batches that count, so they need no reader rule; they may come twice.
+Those of other aggregates are not even decoded.
 """
 
 import asyncio
-from collections.abc import Generator, Mapping
+import re
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
+from prometheus_client import Counter
 
-from journal.epochs import EpochRule
-from journal.log import Log, Place
-from journal.records import TYPE, Advanced, RecordRejected, header
+from journal.log import Log, Place, Record
+from journal.records import ID, SOURCE, header
 from messages.wire import Codec, Undecodable
 
 log_event = structlog.get_logger("journal.tail")
 
-
-class Start(NamedTuple):
-    """Where to begin: the next offset and the epoch in force there (-1: none yet)."""
-
-    next_offset: int
-    epoch: int
+_unreadable = Counter(
+    "makegood_answers_unreadable_total", "Records among the answers that are none", ["topic"]
+)
+_SOURCE: Final = re.compile(rb"([A-Za-z0-9._-]{1,100})/([0-9]{1,6})")
+_OFFSET: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class Seen(NamedTuple):
-    """An event that counts, and where it stands."""
+    """An answer, and where in a journal the event stands that it tells of."""
 
     place: Place
     offset: int
@@ -35,34 +36,42 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """The events of one aggregate, from the moment the watch began.
+    """The answers about one aggregate, from the moment the watch began.
 
     `name`: only those of this effect; "": all.
     """
 
+    __slots__ = ("_seen", "_waiter", "name")
+
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self._seen: deque[Seen] = deque()
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, seen: Seen) -> None:
-        self._seen.put_nowait(seen)
+        self._seen.append(seen)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def next(self) -> Seen:
-        return await self._seen.get()
+        """For one task at a time."""
+        while not self._seen:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._seen.popleft()
 
 
 class Tail:
-    """`run` as a task; `watch` before asking for something. `codecs`: journal topic -> codec of
-    the events that somebody may wait for; others are passed over."""
+    """`run` as a task; `watch` before asking for something. `codecs`: topic of answers -> codec;
+    `starts`: where to begin, which for whoever has asked for nothing yet is the end."""
 
     def __init__(
-        self, log: Log, codecs: Mapping[str, Codec[Any]], starts: Mapping[Place, Start]
+        self, log: Log, codecs: Mapping[str, Codec[Any]], starts: Mapping[Place, int]
     ) -> None:
         self._log = log
         self._codecs = codecs
-        self._rules = {place: EpochRule(start.epoch) for place, start in starts.items()}
+        self._starts = starts
         self._watches: dict[bytes, dict[str, list[Watch]]] = {}
-        self.positions = {place: start.next_offset for place, start in starts.items()}
         self.running = False
 
     @contextmanager
@@ -83,49 +92,41 @@ class Tail:
 
     async def run(self) -> None:
         """Follow until cancelled. Raises PositionLost."""
-        reader = self._log.reader(self.positions)
+        reader = self._log.reader(self._starts)
         try:
             while True:
                 found = await reader.read(2000, 1000)
                 self.running = True
                 for place, records in found.items():
-                    self._follow(place, records)
+                    self._follow(place.topic, records)
                 if found:
                     await asyncio.sleep(0)
         finally:
             self.running = False
             await reader.close()
 
-    def _follow(self, place: Place, records: Any) -> None:
-        rule, watches = self._rules[place], self._watches
-        types = self._codecs[place.topic].types
+    def _follow(self, topic: str, records: Sequence[Record]) -> None:
+        watches = self._watches
         for record in records:
-            if rule.admits(record) and (waiting := watches.get(record.key)):
-                headers = record.headers
-                # The writer puts the type second; the slow path serves foreign writers.
-                if len(headers) > 1 and headers[1][0] == TYPE:
-                    kind = headers[1][1]
-                else:
-                    kind = header(headers, TYPE)
-                if kind in types:
-                    self._hand_out(place, record, waiting)
-        self.positions[place] = records[-1].offset + 1
+            if record.key is not None and (waiting := watches.get(record.key)):
+                self._hand_out(topic, record, waiting)
 
-    def _hand_out(self, place: Place, record: Any, waiting: dict[str, list[Watch]]) -> None:
+    def _hand_out(self, topic: str, record: Record, waiting: dict[str, list[Watch]]) -> None:
+        source = _SOURCE.fullmatch(header(record.headers, SOURCE) or b"")
+        offset = _OFFSET.fullmatch(header(record.headers, ID) or b"")
         try:
-            event = self._codecs[place.topic].decode(record.value)
+            if source is None or offset is None:
+                raise Undecodable("its source or id names no record of a journal")
+            event = self._codecs[topic].decode(record.value)
         except Undecodable as error:
-            # The processor and the projector stop at it; a waiter only goes without an answer.
-            log_event.critical(
-                "journal_record_undecodable",
-                place=str(place),
-                offset=record.offset,
-                reason=error.reason,
+            # Not ours, then: whoever waits goes on waiting, and may ask again.
+            _unreadable.labels(topic).inc()
+            log_event.warning(
+                "answer_unreadable", topic=topic, offset=record.offset, reason=error.reason
             )
             return
-        if isinstance(event, Advanced | RecordRejected):
-            return
-        seen = Seen(place, record.offset, event)
+        place = Place(source[1].decode(), int(source[2]))
+        seen = Seen(place, int(offset[0]), event)
         for watch in waiting.get("", ()):
             watch.put(seen)
         effect_id = getattr(event, "effect_id", "")

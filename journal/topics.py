@@ -6,13 +6,17 @@ from journal.log import Place, TopicSpec
 
 DEAD_LETTERS: Final = "deadletter"
 
+ANSWERS: Final = "answers"
+"""What a machine sends there goes to the service's own `ServiceTopics.answers`."""
+
 MAX_INPUT_BYTES: Final = 1024 * 1024
 """The largest batch that an input takes; the broker itself refuses a larger one."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """The largest batch that a journal takes."""
 
-_DAY_MS: Final = 24 * 3600 * 1000
+_HOUR_MS: Final = 3600 * 1000
+_DAY_MS: Final = 24 * _HOUR_MS
 
 # A replica that lags must not become the leader: it would forget what was acknowledged.
 _CLEAN: Final = {"unclean.leader.election.enable": "false"}
@@ -34,6 +38,10 @@ class ServiceTopics(NamedTuple):
     @property
     def snapshots(self) -> str:
         return f"{self.name}.snapshots"
+
+    @property
+    def answers(self) -> str:
+        return f"{self.name}.answers"
 
     def journal_at(self, partition: int) -> Place:
         return Place(self.journal, partition)
@@ -62,6 +70,17 @@ class ServiceTopics(NamedTuple):
                     "retention.ms": "-1",
                     "retention.bytes": "-1",
                     "cleanup.policy": "delete",
+                    "max.message.bytes": str(MAX_BATCH_BYTES + 64 * 1024),
+                },
+            ),
+            # Whoever asked listens already: nobody reads answers that are old.
+            TopicSpec(
+                self.answers,
+                partitions,
+                {
+                    "retention.ms": str(_HOUR_MS),
+                    "segment.ms": str(_HOUR_MS // 4),
+                    "segment.bytes": str(64 * 1024 * 1024),
                     "max.message.bytes": str(MAX_BATCH_BYTES + 64 * 1024),
                 },
             ),

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -68,7 +69,8 @@ class Bank:
     """An async context manager; or call `start` and `stop`.
 
     `log_dir`: one log file a role. `api_port` 0: any free one. `settings`: further MAKEGOOD_
-    variables, without the prefix. `count`: role -> processes, 1 if not named.
+    variables, without the prefix. `count`: role -> processes, 1 if not named. `own`: further
+    variables of the process of a name; it is asked at each start of that process.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class Bank:
         api_port: int = 0,
         settings: dict[str, str] | None = None,
         count: dict[str, int] | None = None,
+        own: Callable[[str], dict[str, str]] = lambda _: {},
     ) -> None:
         self.corner = corner
         self.log_dir = log_dir
         self._api_port = api_port
         self._settings = settings or {}
+        self._own = own
         self._names = [
             (role, number) for role in ROLES for number in range((count or {}).get(role, 1))
         ]
@@ -135,7 +139,7 @@ class Bank:
         self._wanted.add(name)
         self._children[name].spawn(
             [sys.executable, "-m", "makegood", "run", role],
-            env={**os.environ, **self.environment, "MAKEGOOD_INSTANCE": name},
+            env={**os.environ, **self.environment, **self._own(name), "MAKEGOOD_INSTANCE": name},
             # Why the one before it died is what one wants to read.
             keep_log=True,
         )

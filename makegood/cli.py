@@ -22,6 +22,7 @@ app.command("makegood.account_commands:app", name="account")
 app.command("makegood.transfer_commands:app", name="transfer")
 app.command("makegood.saga_commands:app", name="saga")
 app.command("makegood.deadletter_commands:app", name="deadletter")
+app.command("makegood.definition_commands:app", name="definitions")
 
 console = Console()
 

@@ -16,6 +16,7 @@ WAIT_S: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
 _MAX_PAUSE_S: Final = 2.0
 _ENDED: Final = ("completed", "compensated", "parked")
+_WAITING: Final = "waiting"
 _PASSES: Final = (408, 429, 500, 503)
 
 
@@ -42,7 +43,7 @@ class ApiAway(Exception):
 
 
 class Transfer(NamedTuple):
-    """How a transfer stands."""
+    """How a transfer stands. `running` because of `waiting`: for a person or a time."""
 
     id: str
     state: str
@@ -88,11 +89,12 @@ class Client:
             await self._http.close()
 
     async def transfer(self, key: str, body: dict[str, Any]) -> Transfer:
-        """Start a transfer and wait for its end. Raises ApiError, ApiAway."""
+        """Start a transfer and wait for its end, though not for a person or a time that it waits
+        for. Raises ApiError, ApiAway."""
         headers = {"Idempotency-Key": key, "Prefer": f"wait={WAIT_S}"}
         answer = await self.ask("POST", "/transfers", body, headers)
         replayed = "Idempotency-Replayed" in answer.headers
-        while answer.content["state"] not in _ENDED:
+        while not _rests(answer.content):
             # Asking again under the same key waits again.
             answer = await self.ask("POST", "/transfers", body, headers)
         found = answer.content
@@ -155,6 +157,10 @@ class Client:
                 # Somebody else answered: a proxy, or another server on this port.
                 content = {}
             return Answer(response.status, response.headers, content)
+
+
+def _rests(content: dict[str, Any]) -> bool:
+    return content["state"] in _ENDED or content["reason"] == _WAITING
 
 
 def _problem(answer: Answer) -> ApiError:

@@ -1,20 +1,22 @@
-"""`makegood saga ...`: which sagas there are, and the ways back for those that are parked."""
+"""`makegood saga ...`: which sagas there are, the ways back for those that are parked, and the word
+that some wait for."""
 
 import sys
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import uvloop
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from makegood import saga_rendering
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client
 
-app = App(name="saga", help="Look at sagas; retry, compensate or cancel them.")
+app = App(name="saga", help="Look at sagas; retry, compensate, cancel, approve or reject them.")
 console = Console()
 
 _PAGE = 500
@@ -22,6 +24,8 @@ _PAGE = 500
 State = Annotated[str | None, Parameter(help="running, compensating, completed, ... parked.")]
 Who = Annotated[str, Parameter(help="Who asks; kept in the journal.")]
 Why = Annotated[str, Parameter(help="Why, e.g. a ticket; kept in the journal.")]
+Signal = Annotated[str, Parameter(help="The name of the step that waits.")]
+Key = Annotated[str | None, Parameter(help="The Idempotency-Key; a fresh one if not given.")]
 Yes = Annotated[bool, Parameter(help="Do it; without, only tell what would be done.")]
 
 
@@ -57,14 +61,46 @@ def list_(
 
 
 @app.command
-def show(saga: str, /, *, api: ApiUrl = None) -> None:
-    """A saga as the read model knows it."""
+def show(
+    saga: str,
+    /,
+    *,
+    limit: Annotated[int, Parameter(help="Show at most so many events.")] = 1_000,
+    json: Annotated[bool, Parameter(help="The saga and its events as one JSON object.")] = False,
+    api: ApiUrl = None,
+) -> None:
+    """How a saga and its steps stand, and all that has happened to it, from its start on."""
 
-    async def get() -> dict[str, Any]:
+    async def run() -> None:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/sagas/{saga}")
+            found = await client.get(f"/sagas/{quote(saga, safe='')}")
+            events = _timeline(client, found, limit)
+            if json:
+                console.print_json(data={**found, "timeline": [event async for event in events]})
+                return
+            console.print(saga_rendering.standing(found))
+            console.print(saga_rendering.steps(found))
+            shown = 0
+            async for event in events:
+                console.print(saga_rendering.line(event, found["started_at"]))
+                shown += 1
+            if shown == limit:
+                console.print(f"{shown:,} events shown; --limit shows more")
 
-    console.print_json(data=uvloop.run(get()))
+    uvloop.run(run())
+
+
+async def _timeline(client: Client, saga: dict[str, Any], limit: int) -> AsyncGenerator[Any]:
+    """The first `limit` events of `saga`, page by page."""
+    left, first = limit, 0
+    while left > 0:
+        size = min(left, _PAGE)
+        page = await client.get(f"/sagas/{saga['id']}/timeline?from={first}&limit={size}")
+        for entry in page["entries"]:
+            yield entry
+        if page["next"] is None:
+            return
+        left, first = left - size, page["next"]
 
 
 @app.command
@@ -121,6 +157,60 @@ def cancel(
         console.print("name the sagas to cancel")
         sys.exit(2)
     _recover("cancel", sagas, "", who, why, yes, api)
+
+
+@app.command
+def approve(
+    saga: str,
+    /,
+    *,
+    who: Who,
+    why: str = "",
+    signal: Signal = "approval",
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """Say yes to a saga that waits for it: `saga list --reason waiting` names those.
+
+    Exit status 1 when it is refused, e.g. as same_person: whoever starts a saga doesn't approve it.
+    """
+    _signal("approve", saga, who, why, signal, key, api)
+
+
+@app.command
+def reject(
+    saga: str,
+    /,
+    *,
+    who: Who,
+    why: str = "",
+    signal: Signal = "approval",
+    key: Key = None,
+    api: ApiUrl = None,
+) -> None:
+    """Say no to a saga that waits for a yes: it is taken back.
+
+    Exit status 1 when it is refused.
+    """
+    _signal("reject", saga, who, why, signal, key, api)
+
+
+def _signal(
+    verdict: str, saga: str, who: str, why: str, signal: str, key: str | None, api: str | None
+) -> None:
+    async def run() -> int:
+        async with Client(api_url(api)) as client:
+            body = {"verdict": verdict, "who": who, "why": why}
+            try:
+                path = f"/sagas/{saga}/signals/{signal}"
+                answer = await client.order(path, key or uuid.uuid4().hex, body)
+            except ApiError as error:
+                console.print(f"{saga}: refused, {error.reason or error.kind}: {error.detail}")
+                return 1
+        console.print(f"{saga}: {answer['state']}")
+        return 0
+
+    sys.exit(uvloop.run(run()))
 
 
 def _recover(

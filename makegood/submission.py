@@ -11,7 +11,9 @@ import msgspec
 from makegood.client import ApiAway, ApiError, Client, Transfer
 from makegood.transfer_file import Broken, Order
 
-Outcome = Literal["completed", "compensated", "parked", "refused", "broken", "unanswered"]
+Outcome = Literal[
+    "completed", "compensated", "parked", "refused", "broken", "unanswered", "waiting"
+]
 
 MAX_LISTED: Final = 20
 """Lines of each outcome that the report names; the file of results names all."""
@@ -111,7 +113,7 @@ async def _send(client: Client, order: Order) -> Result:
     took_ms = (time.perf_counter() - began) * 1000
     return Result(
         line=order.line,
-        outcome=transfer.state,  # pyright: ignore[reportArgumentType]
+        outcome="waiting" if transfer.state == "running" else transfer.state,  # pyright: ignore[reportArgumentType]
         reason=transfer.reason,
         id=transfer.id,
         replayed=transfer.replayed,

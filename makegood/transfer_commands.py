@@ -1,23 +1,28 @@
-"""`makegood transfer ...`: one transfer, or a file of them, through the API."""
+"""`makegood transfer ...`: one transfer, a standing order, or a file of them, through the API."""
 
 import sys
 import uuid
 from contextlib import ExitStack
+from datetime import UTC, date, datetime, time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import uvloop
 from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from makegood.api_option import ApiUrl, api_url
-from makegood.client import Client, Transfer
+from makegood.client import ApiError, Client, Transfer
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
+from saga_definitions.recurrence import Every, Recurrence
 
 app = App(name="transfer", help="Start transfers and look at them.")
 console = Console()
@@ -58,7 +63,62 @@ def start(
     transfer = uvloop.run(ask())
     why = f" ({transfer.reason})" if transfer.reason else ""
     console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
-    sys.exit(transfer.state != "completed")
+    sys.exit(transfer.state in ("compensated", "parked"))
+
+
+@app.command
+def standing(
+    source: str,
+    target: str,
+    amount_minor: int,
+    currency: str,
+    /,
+    *,
+    key: Annotated[str, Parameter(help="Names the order; each transfer's key adds its date.")],
+    first: Annotated[date, Parameter(help="The first day, e.g. 2026-12-31.")],
+    every: Every = "month",
+    at: Annotated[str, Parameter(help="The local time.")] = "09:00",
+    zone: Annotated[str, Parameter(help="The time zone, e.g. Europe/Berlin.")] = "UTC",
+    times: Annotated[
+        int, Parameter(help="How many of the coming ones.", validator=Number(gte=1, lte=400))
+    ] = 12,
+    reference: str = "",
+    api: ApiUrl = None,
+) -> None:
+    """Schedule the next transfers of a standing order. Months that are too short end it earlier.
+
+    Days that are past are left out, so the same command can be given again at any time to go on:
+    what is scheduled already is not scheduled twice. Exit status 1 when one was refused.
+    """
+    try:
+        order = Recurrence(first, every, time.fromisoformat(at), ZoneInfo(zone))
+        coming = list(islice(order.following(datetime.now(UTC)), times))
+    except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError) as error:
+        console.print(f"--at must be a time such as 09:00, --zone a time zone: {error}")
+        sys.exit(2)
+    body: dict[str, Any] = {
+        "source": source,
+        "target": target,
+        "amount_minor": amount_minor,
+        "currency": currency,
+        "definition": "scheduled_transfer",
+    } | ({"reference": reference} if reference else {})
+
+    async def schedule() -> int:
+        refused = 0
+        async with Client(api_url(api)) as client:
+            for due in coming:
+                named = f"{key}-{due.date()}"
+                try:
+                    told = await client.transfer(named, {**body, "execute_at": due.isoformat()})
+                except ApiError as error:
+                    refused += 1
+                    console.print(f"{named}: refused, {error}")
+                    continue
+                console.print(f"{named}: {told.id} at {due.isoformat()}")
+        return bool(refused)
+
+    sys.exit(uvloop.run(schedule()))
 
 
 @app.command

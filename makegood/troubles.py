@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.server import CannotListen
 from audit.auditor import CannotAudit
+from checker.exploration import CannotCheck
 from devstack.errors import DevstackError
 from journal.log import LogError
 from journal.opening import JournalCorrupt, PartitionsChanged
@@ -17,6 +18,7 @@ from makegood.settings import SettingsError
 from makegood.transfer_file import FileUnusable
 from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
+from saga_definitions.registry import UnknownDefinition
 from simulation.scenario import ScenarioMalformed
 
 _TOLD: Final = (
@@ -29,6 +31,8 @@ _TOLD: Final = (
     JournalCorrupt,
     RowsMissing,
     CannotAudit,
+    CannotCheck,
+    UnknownDefinition,
     ApiAway,
     ApiError,
     FileUnusable,

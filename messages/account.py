@@ -104,6 +104,17 @@ class Credit(Asked, frozen=True, kw_only=True, tag="account.Credit.v1"):
     currency: Currency
 
 
+class CreditOnHold(Asked, frozen=True, kw_only=True, tag="account.CreditOnHold.v1"):
+    """From the saga's transit account to the account, and reserved there in the same act.
+
+    The money can't be spent until the hold, whose id is this effect id, is released; capturing the
+    hold takes it back, whatever has become of the account.
+    """
+
+    amount_minor: Amount
+    currency: Currency
+
+
 class Hold(Asked, frozen=True, kw_only=True, tag="account.Hold.v1"):
     """Reserve: lowers the available, not the posted, balance. The hold's id is its effect id."""
 
@@ -112,7 +123,10 @@ class Hold(Asked, frozen=True, kw_only=True, tag="account.Hold.v1"):
 
 
 class Capture(Asked, frozen=True, kw_only=True, tag="account.Capture.v1"):
-    """Turn a hold into a debit to the saga's transit account."""
+    """Turn a hold into a debit to the saga's transit account.
+
+    With `undoes` set it takes a `CreditOnHold` back.
+    """
 
     hold_id: EffectId
 
@@ -142,6 +156,7 @@ AccountCommand = (
     | Withdraw
     | Debit
     | Credit
+    | CreditOnHold
     | Hold
     | Capture
     | Release
@@ -220,6 +235,15 @@ class Credited(Happened, frozen=True, kw_only=True, tag="account.Credited.v1"):
     allowance_day: int | None = None
 
 
+class CreditedOnHold(Happened, frozen=True, kw_only=True, tag="account.CreditedOnHold.v1"):
+    """Transit of `saga_id` -> account, and held there. Both amounts afterwards."""
+
+    amount_minor: int
+    currency: str
+    balance_minor: int
+    held_minor: int
+
+
 class Held(Happened, frozen=True, kw_only=True, tag="account.Held.v1"):
     """`held_minor` is the sum of the account's holds afterwards."""
 
@@ -229,13 +253,15 @@ class Held(Happened, frozen=True, kw_only=True, tag="account.Held.v1"):
 
 
 class Captured(Happened, frozen=True, kw_only=True, tag="account.Captured.v1"):
-    """Account -> transit of `saga_id`, out of a hold."""
+    """Account -> transit of `saga_id`, out of a hold; `undoes` names the credit on hold that it
+    takes back, if any."""
 
     hold_id: str
     amount_minor: int
     currency: str
     balance_minor: int
     held_minor: int
+    undoes: str = ""
 
 
 class Released(Happened, frozen=True, kw_only=True, tag="account.Released.v1"):
@@ -269,7 +295,7 @@ class CommandRefused(Happened, frozen=True, kw_only=True, tag="account.CommandRe
 class EffectRepeated(Happened, frozen=True, kw_only=True, tag="account.EffectRepeated.v1"):
     """The effect's first outcome, told again: applied (`refused` empty) or refused and why.
 
-    `hold_id` is set when the applied effect was a hold: the answer has to name it again.
+    `hold_id` is set when the applied effect made a hold: the answer has to name it again.
     """
 
     refused: RefusalReason | Literal[""] = ""
@@ -289,6 +315,7 @@ AccountEvent = (
     | Withdrawn
     | Debited
     | Credited
+    | CreditedOnHold
     | Held
     | Captured
     | Released

@@ -3,6 +3,7 @@
 `saga_definitions` compiles it; the engine only reads it, so a running saga never changes under a
 deployment. A template's field is a literal, or a reference `{"ref": "params.source"}`,
 `{"ref": "steps.hold.result.hold_id"}` or `{"ref": "effect.hold"}` (the effect id of step `hold`).
+A path goes on into lists and objects: `params.legs.0.target`.
 """
 
 from typing import Any, Literal
@@ -32,15 +33,52 @@ class CommandTemplate(msgspec.Struct, frozen=True):
     fields: dict[str, Any]
 
 
-class PlannedStep(msgspec.Struct, frozen=True):
-    """One node of the graph. `after` names the steps that must have succeeded before it.
+Test = Literal["==", "!=", "<", "<=", ">", ">="]
 
+
+class Condition(msgspec.Struct, frozen=True):
+    """`left` `test` `right`: each side a literal or a reference. Order is for integers only.
+
+    A parameter that was left out equals null; a result that is not there can't be compared.
+    """
+
+    left: Any
+    test: Test
+    right: Any
+
+
+class AwaitSignal(msgspec.Struct, frozen=True, tag="signal"):
+    """Wait for the signal of the step's name; without one within `timeout_ms` it is refused.
+
+    `not_by`: path of the parameter that names the person whose signal doesn't count; "" nobody.
+    """
+
+    timeout_ms: int
+    not_by: str = ""
+
+
+class AwaitTime(msgspec.Struct, frozen=True, tag="time"):
+    """Wait until the instant (RFC 3339) at the path `until`."""
+
+    until: str
+
+
+class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One node of the graph. `after` names the steps that must be done (or skipped) before it.
+
+    A step either sends the command `do`, or waits; a wait has no effect to take back.
     `undo` None means irreversible: nothing to take back. After the pivot a saga only goes forward.
+    `undo_cases`: what to send instead of `undo` when the step's result holds, in the field
+    `undo_by`, one of these texts. `undo` itself must do when there is no result.
     `undo_retry` tries again on every refusal that is not in doubt; its `retryable` is empty.
+    `when`: a step of which not all hold is skipped. `by`: path of the instant (RFC 3339) after
+    which the step is not asked for any more, but refused.
+
+    What equals its default is left out on the wire: a default must never change.
     """
 
     name: str
-    do: CommandTemplate
+    do: CommandTemplate | None = None
     undo: CommandTemplate | None = None
     after: tuple[str, ...] = ()
     pivot: bool = False
@@ -48,6 +86,11 @@ class PlannedStep(msgspec.Struct, frozen=True):
     undo_retry: Retry = Retry(attempts=8)
     timeout_ms: int = 10_000
     on_timeout: Literal["retry", "compensate"] = "retry"
+    wait: AwaitSignal | AwaitTime | None = None
+    when: tuple[Condition, ...] = ()
+    by: str = ""
+    undo_by: str = ""
+    undo_cases: dict[str, CommandTemplate] = {}
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 Every saga event carries all that is needed to derive what has to be sent because of it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ Result = dict[
 """What a participant answers with: flat, so that what was read can be written again."""
 SagaState = Literal["running", "compensating", "completed", "compensated", "parked"]
 FINISHED: frozenset[SagaState] = frozenset(("completed", "compensated"))
+WAITING: Final = "waiting"
+"""The reason that is told of a running saga that waits for a signal or a time."""
 
 
 class StartSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartSaga.v1"):
@@ -70,7 +72,27 @@ class RecoverSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoverSa
     why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
-SagaInput = StartSaga | StepApplied | StepDeclined | RecoverSaga
+Verdict = Literal["approve", "reject"]
+Person = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,99}(?!\n)$")]
+"""Who did something: an id as the bank's own systems know it."""
+
+
+class SignalSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalSaga.v1"):
+    """A person's decision or an outside event for the step `signal` that waits for it.
+
+    `payload` becomes the step's result. The same `request_id` again gets the same answer.
+    """
+
+    saga_id: SagaId
+    signal: Annotated[str, msgspec.Meta(max_length=64)]
+    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    verdict: Verdict
+    who: Person
+    why: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    payload: Annotated[Result, msgspec.Meta(max_length=20)] = {}
+
+
+SagaInput = StartSaga | StepApplied | StepDeclined | RecoverSaga | SignalSaga
 
 
 class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStarted.v1"):
@@ -81,6 +103,13 @@ class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStart
     fingerprint: str
     request_id: str
     plan: Plan
+
+
+class SagaAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaAccepted.v1"):
+    """Tells whoever asked by `request_id` that the saga was started: as much of `SagaStarted`."""
+
+    saga_id: str
+    request_id: str
 
 
 class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
@@ -230,6 +259,79 @@ class RecoveryRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.Recov
     detail: str
 
 
+class StepSkipped(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepSkipped.v1"):
+    """A condition of the step is not met: it counts as done, and has nothing to take back."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+
+
+class StepWaiting(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepWaiting.v1"):
+    """The step waits until `until_ms`, for a signal or only for the time to come."""
+
+    saga_id: str
+    at_ms: int
+    step: str
+    until_ms: int
+
+
+class WaitEnded(msgspec.Struct, frozen=True, kw_only=True, tag="saga.WaitEnded.v1"):
+    """The time has come. `reason` empty: the step is done; otherwise it is refused with it.
+
+    `state`: the saga's; `still_waiting`: another step that waits, if there is one.
+    """
+
+    saga_id: str
+    at_ms: int
+    step: str
+    state: SagaState
+    reason: str = ""
+    still_waiting: str = ""
+
+
+class SignalAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalAccepted.v1"):
+    """The signal decides its step. `digest` names what was said, to know a repetition.
+
+    `state`: the saga's; `still_waiting`: another step that waits, if there is one.
+    """
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    step: str
+    verdict: Verdict
+    who: str
+    digest: str
+    state: SagaState
+    still_waiting: str = ""
+    why: str = ""
+    payload: dict[str, Any] = {}
+
+
+class SignalRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalRepeated.v1"):
+    """The same request again: answered with the saga as it stands."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    state: SagaState
+    reason: str = ""
+
+
+class SignalRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalRefused.v1"):
+    """The signal decides nothing; nothing has changed."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    step: str
+    verdict: Verdict
+    who: str
+    reason: str
+    detail: str
+
+
 SagaEvent = (
     SagaStarted
     | StartRepeated
@@ -246,4 +348,29 @@ SagaEvent = (
     | SagaResumed
     | RecoveryAccepted
     | RecoveryRefused
+    | StepSkipped
+    | StepWaiting
+    | WaitEnded
+    | SignalAccepted
+    | SignalRepeated
+    | SignalRefused
 )
+
+SagaAnswer = (
+    SagaAccepted
+    | StartRepeated
+    | StartRefused
+    | CompensationStarted
+    | SagaCompleted
+    | SagaCompensated
+    | SagaParked
+    | SagaResumed
+    | RecoveryAccepted
+    | RecoveryRefused
+    | StepWaiting
+    | WaitEnded
+    | SignalAccepted
+    | SignalRepeated
+    | SignalRefused
+)
+"""What is told to those outside: of steps only how a wait goes on."""

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from messages.identity import Direction, effect_id
-from messages.plan import Retry
+from messages.plan import AwaitSignal, Retry
 from messages.saga import (
     CompensationStarted,
     SagaCompensated,
@@ -20,10 +20,13 @@ from messages.saga import (
     SagaParked,
     StepRefused,
     StepRequested,
+    StepSkipped,
+    StepWaiting,
 )
 from messages.wire import encode
-from orchestrator.graph import Graph, Node, Unresolved, graph_of
-from orchestrator.progress import TIMED_OUT, UNSURE, Saga, StepProgress, evolve
+from orchestrator.graph import Graph, Node, graph_of
+from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, foresee
+from orchestrator.references import Facts, Unresolved
 
 REPLY_TO: Final = "orchestrator.input"
 
@@ -32,6 +35,7 @@ COMPENSATION_FAILED: Final = "compensation_failed"
 STEP_FAILED: Final = "step_failed"
 PIVOT_PASSED: Final = "pivot_passed"
 COMMAND_UNRESOLVED: Final = "command_unresolved"
+TOO_LATE: Final = "too_late"
 
 
 class Draft:
@@ -47,7 +51,7 @@ class Draft:
 
     def add(self, event: SagaEvent) -> None:
         self.events.append(event)
-        saga = evolve(self.saga, event)
+        saga = foresee(self.saga, event)
         assert saga is not None
         self.saga = saga
 
@@ -65,20 +69,47 @@ def _forward(draft: Draft) -> None:
     ready: list[Node] = []
     done = True
     for node, step in zip(draft.graph.nodes, steps, strict=True):
-        if step.state == "succeeded":
+        if step.state in DONE:
             continue
         done = False
         if step.state in ("refused", "timed_out") and not step.retry_at_ms:
             _fail(draft, node, step)
             return
-        if step.state == "pending" and all(steps[i].state == "succeeded" for i in node.after):
+        if step.state == "pending" and all(steps[i].state in DONE for i in node.after):
             ready.append(node)
     if done:
         draft.add(SagaCompleted(saga_id=draft.saga.id, at_ms=draft.now_ms))
         return
-    built = [request(draft, node, "do", 1) for node in ready]
-    if not all(built):
+    begun = [_begin(draft, node) for node in ready]
+    if not all(begun):
         _forward(draft)
+
+
+def _begin(draft: Draft, node: Node) -> bool:
+    """Skip a step, wait, or ask for it. False: it is skipped or refused, so look again."""
+    if node.free:
+        return request(draft, node, "do", 1)
+    saga, now_ms, name, wait = draft.saga, draft.now_ms, node.step.name, node.step.wait
+    facts = _facts(draft)
+    try:
+        if not all(facts.meet(condition) for condition in node.step.when):
+            draft.add(StepSkipped(saga_id=saga.id, at_ms=now_ms, step=name))
+            return False
+        if node.by and now_ms > facts.instant_ms(node.by):
+            _refuse(draft, node, "do", 1, TOO_LATE, f"it is later than {'.'.join(node.by)}")
+            return False
+        if wait is None:
+            return request(draft, node, "do", 1)
+        signal = isinstance(wait, AwaitSignal)
+        # A time that is past is over now: 0 would stand for no timer at all.
+        until_ms = now_ms + (
+            wait.timeout_ms if signal else max(0, facts.instant_ms(node.until) - now_ms)
+        )
+    except Unresolved as unresolved:
+        _refuse(draft, node, "do", 1, COMMAND_UNRESOLVED, str(unresolved))
+        return False
+    draft.add(StepWaiting(saga_id=saga.id, at_ms=now_ms, step=name, until_ms=until_ms))
+    return True
 
 
 def _fail(draft: Draft, node: Node, step: StepProgress) -> None:
@@ -161,22 +192,13 @@ def _park(draft: Draft, reason: str, node: Node, detail: str = "") -> None:
 def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> bool:
     """Ask for a step or its undo. False: its command can't be built, which refuses the step."""
     saga, now_ms, name = draft.saga, draft.now_ms, node.step.name
-    template = node.do if direction == "do" else node.undo
+    # A result stays as it is once the undo is asked for, so every attempt is the same command.
+    template = node.do if direction == "do" else node.undo_for(saga.steps[node.index].result)
     assert template is not None
     try:
-        fields = template.fields(saga.id, saga.params, _results(draft))
+        fields = template.fields(_facts(draft))
     except Unresolved as unresolved:
-        draft.add(
-            StepRefused(
-                saga_id=saga.id,
-                at_ms=now_ms,
-                step=name,
-                direction=direction,
-                attempt=attempt,
-                reason=COMMAND_UNRESOLVED,
-                detail=str(unresolved),
-            )
-        )
+        _refuse(draft, node, direction, attempt, COMMAND_UNRESOLVED, str(unresolved))
         return False
     key: str = fields[template.key]
     command = {
@@ -209,12 +231,31 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
     return True
 
 
-def _results(draft: Draft) -> list[tuple[str, dict[str, object]]]:
-    return [
+def _refuse(
+    draft: Draft, node: Node, direction: Direction, attempt: int, reason: str, detail: str
+) -> None:
+    """Refuse a step in the participant's place: nothing was sent."""
+    draft.add(
+        StepRefused(
+            saga_id=draft.saga.id,
+            at_ms=draft.now_ms,
+            step=node.step.name,
+            direction=direction,
+            attempt=attempt,
+            reason=reason,
+            detail=detail,
+        )
+    )
+
+
+def _facts(draft: Draft) -> Facts:
+    saga = draft.saga
+    results = [
         (other.step.name, step.result)
-        for other, step in zip(draft.graph.nodes, draft.saga.steps, strict=True)
+        for other, step in zip(draft.graph.nodes, saga.steps, strict=True)
         if step.result
     ]
+    return Facts(saga.id, saga.params, results)
 
 
 def retry_at_ms(

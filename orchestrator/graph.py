@@ -4,75 +4,58 @@ It is derived from the plan alone and kept by the plan's identity, so that sagas
 share one plan and one graph, also after a restart, when every event brings its own copy.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
-from messages.identity import effect_id
-from messages.plan import CommandTemplate, Plan, PlannedStep
+from messages.plan import AwaitTime, CommandTemplate, Plan, PlannedStep
+from orchestrator.references import Facts, Path, Unresolved, path_of
 
 MAX_GRAPHS: Final = 1_024
 
 
-class Unresolved(Exception):
-    """A reference of a template has no value in this saga: `path` says which."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path} has no value")
-        self.path = path
-
-
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A command template: `literals` are complete, each reference is (field, root, path)."""
+    """A command template: `literals` are complete, each reference is (field, path)."""
 
     topic: str
     type: str
     key: str
     literals: dict[str, Any]
-    refs: tuple[tuple[str, str, tuple[str, ...]], ...]
+    refs: tuple[tuple[str, Path], ...]
 
-    def fields(
-        self, saga: str, params: dict[str, Any], results: Sequence[tuple[str, dict[str, Any]]]
-    ) -> dict[str, Any]:
+    def fields(self, facts: Facts) -> dict[str, Any]:
         """The command's own fields. Raises `Unresolved`."""
         fields = self.literals.copy()
-        for field, root, path in self.refs:
-            if root == "params" and path[0] in params:
-                fields[field] = params[path[0]]
-            elif root == "effect":
-                fields[field] = effect_id(saga, path[0], "do")
-            else:
-                fields[field] = _of_result(root, path, results)
+        for field, path in self.refs:
+            fields[field] = facts.at(path)
         if type(fields.get(self.key)) is not str:
             raise Unresolved(self.key)
         return fields
 
 
-def _of_result(
-    root: str, path: tuple[str, ...], results: Sequence[tuple[str, dict[str, Any]]]
-) -> Any:
-    if root == "steps" and len(path) == 3 and path[1] == "result":
-        for step, result in results:
-            if step == path[0] and path[2] in result:
-                return result[path[2]]
-    raise Unresolved(".".join((root, *path)))
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """A step in its graph. `after`: direct predecessors; `dependants`: all that come after it,
-    near and far; `reversible`: it can be taken back, also when its outcome is unknown."""
+    near and far; `reversible`: it can be taken back, also when its outcome is unknown; `do` None:
+    it waits, and has no effect. `free`: nothing has to be looked at before `do` is sent."""
 
     index: int
     step: PlannedStep
-    do: Template
+    do: Template | None
     undo: Template | None
+    undo_cases: dict[str, Template]
     after: tuple[int, ...]
     dependants: tuple[int, ...]
     reversible: bool
+    by: Path
+    until: Path
+    not_by: Path
+    free: bool
+
+    def undo_for(self, result: dict[str, Any]) -> Template | None:
+        """What takes the step back, given what it was answered with ({} when nobody answered)."""
+        chosen = result.get(self.step.undo_by)
+        return self.undo_cases.get(chosen, self.undo) if type(chosen) is str else self.undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,32 +96,39 @@ def _build(plan: Plan) -> Graph:
     for i in range(len(plan.steps) - 1, -1, -1):
         for before in after[i]:
             dependants[before] |= {i} | dependants[i]
-    nodes = tuple(
-        Node(
-            index=i,
-            step=step,
-            do=_template(step.do),
-            undo=None if step.undo is None else _template(step.undo),
-            after=after[i],
-            dependants=tuple(sorted(dependants[i])),
-            reversible=step.undo is not None and not step.pivot,
-        )
-        for i, step in enumerate(plan.steps)
-    )
+    nodes = tuple(_node(i, step, after[i], dependants[i]) for i, step in enumerate(plan.steps))
     return Graph(plan, nodes, {node.step.name: node for node in nodes})
 
 
-class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    ref: str
+def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set[int]) -> Node:
+    wait = step.wait
+    return Node(
+        index=index,
+        step=step,
+        do=None if step.do is None else _template(step.do),
+        undo=None if step.undo is None else _template(step.undo),
+        undo_cases={case: _template(undo) for case, undo in step.undo_cases.items()},
+        after=after,
+        dependants=tuple(sorted(dependants)),
+        reversible=step.undo is not None and not step.pivot,
+        by=_path(step.by),
+        until=_path(wait.until) if isinstance(wait, AwaitTime) else (),
+        not_by=() if wait is None or isinstance(wait, AwaitTime) else _path(wait.not_by),
+        free=not (step.when or step.by or wait),
+    )
+
+
+def _path(text: str) -> Path:
+    return tuple(text.split(".")) if text else ()
 
 
 def _template(template: CommandTemplate) -> Template:
     literals: dict[str, Any] = {}
-    refs: list[tuple[str, str, tuple[str, ...]]] = []
+    refs: list[tuple[str, Path]] = []
     for field, value in template.fields.items():
-        if isinstance(value, dict):
-            root, *path = msgspec.convert(value, _Reference).ref.split(".")
-            refs.append((field, root, tuple(path)))
+        path = path_of(value)
+        if path is not None:
+            refs.append((field, path))
         else:
             literals[field] = value
     return Template(template.topic, template.type, template.key, literals, tuple(refs))

@@ -4,13 +4,25 @@ No rules here: `saga.py` decides, `sagas.py` folds, `timers.py` remembers when t
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final, get_args
 
 from journal.machine import Output
-from messages.saga import SagaEvent, SagaInput, StepRequested
+from journal.topics import ANSWERS
+from messages.saga import (
+    SagaAccepted,
+    SagaAnswer,
+    SagaEvent,
+    SagaInput,
+    SagaStarted,
+    StepRequested,
+)
+from messages.wire import encode, type_name
 from orchestrator.saga import MEMORY_HORIZON_MS, decide, on_time
 from orchestrator.sagas import Sagas
 from orchestrator.timers import Timers
 from saga_definitions.registry import Registry, shipped
+
+_TOLD: Final[frozenset[type]] = frozenset(get_args(SagaAnswer))
 
 
 class SagaMachine:
@@ -41,7 +53,12 @@ class SagaMachine:
     def outputs(self, event: SagaEvent) -> Sequence[Output]:
         if isinstance(event, StepRequested):
             return (Output(event.topic, event.key, event.command_type, bytes(event.command)),)
-        return ()
+        told: SagaAccepted | SagaEvent = event
+        if isinstance(event, SagaStarted):
+            told = SagaAccepted(saga_id=event.saga_id, request_id=event.request_id)
+        elif type(event) not in _TOLD:
+            return ()
+        return (Output(ANSWERS, event.saga_id, type_name(told), encode(told)),)
 
     def key_of(self, event: SagaEvent) -> str:
         return event.saga_id

@@ -12,6 +12,7 @@ from messages.identity import Direction
 from messages.plan import Plan
 from messages.saga import (
     FINISHED,
+    WAITING,
     AnswerIgnored,
     CompensationStarted,
     RecoveryAccepted,
@@ -23,12 +24,18 @@ from messages.saga import (
     SagaResumed,
     SagaStarted,
     SagaState,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepRefused,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
     StepTimedOut,
+    StepWaiting,
+    WaitEnded,
 )
 from orchestrator.graph import graph_of
 
@@ -42,7 +49,11 @@ StepState = Literal[
     "undone",
     "undo_failed",
     "skipped",
+    "waiting",
 ]
+DONE: Final[frozenset[StepState]] = frozenset(("succeeded", "skipped"))
+"""What a step's successors wait for while the saga goes forward."""
+
 _UNDO: Final[frozenset[StepState]] = frozenset(("undoing", "undone", "undo_failed"))
 
 UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
@@ -51,14 +62,17 @@ UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
 TIMED_OUT: Final = "step_timeout"
 """The reason of a step that nobody answered: its outcome is unknown."""
 
+REJECTED: Final = "rejected"
+"""The reason of a step whose signal says no."""
+
 
 class StepProgress(msgspec.Struct, frozen=True, array_like=True):
     """One step. `attempt` counts for the direction it is in; `first_at_ms` is when the forward
     effect was first asked for, also while it is taken back (see `messages.account.Asked`).
 
-    At most one of `timeout_at_ms` (an answer is awaited) and `retry_at_ms` (the next attempt is
-    awaited) is set; with neither, `refused`, `timed_out` and `undo_failed` are final. `reason` is
-    the last refusal's, or `TIMED_OUT`.
+    At most one of `timeout_at_ms` (an answer is awaited, or the end of `waiting`) and
+    `retry_at_ms` (the next attempt is awaited) is set; with neither, `refused`, `timed_out` and
+    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`.
     """
 
     state: StepState = "pending"
@@ -75,7 +89,11 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Saga(msgspec.Struct, frozen=True, kw_only=True):
-    """One saga. `reason`: why it turned back. `steps` is parallel to `plan.steps`."""
+    """One saga. `reason`: why it turned back. `steps` is parallel to `plan.steps`.
+
+    `deadline_at_ms` counts from the start, or from the end of the last wait. `signals`: request
+    id and digest of each signal that was accepted.
+    """
 
     id: str
     fingerprint: str
@@ -89,6 +107,19 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     parked_from: Literal["running", "compensating", ""] = ""
     parked_step: str = ""
     parked_reason: str = ""
+    signals: tuple[tuple[str, str], ...] = ()
+
+    def waiting_beside(self, name: str) -> str:
+        """Another step than `name` that waits for a signal or a time; empty: there is none."""
+        for planned, step in zip(self.plan.steps, self.steps, strict=True):
+            if step.state == "waiting" and planned.name != name:
+                return planned.name
+        return ""
+
+    @property
+    def standing(self) -> str:
+        """Why it is in its state, for whoever asks; empty when all goes well."""
+        return self.parked_reason or self.reason or (WAITING if self.waiting_beside("") else "")
 
     @property
     def heading_back(self) -> bool:
@@ -104,6 +135,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     state: SagaState
     reason: str
     finished_at_ms: int
+    signals: tuple[tuple[str, str], ...] = ()
 
 
 class EventOutOfPlace(Exception):
@@ -118,8 +150,31 @@ class EventOutOfPlace(Exception):
         self.event = event
 
 
+MAX_FORESEEN: Final = 1_024
+_foreseen: dict[int, tuple[SagaEvent, Saga | None, Saga | None]] = {}
+
+
+def foresee(saga: Saga | None, event: SagaEvent) -> Saga | None:
+    """As `evolve`, for an event that is being decided and will be folded into this very saga: it
+    is kept until then, because whoever decides has to know what comes of it. Raises
+    `EventOutOfPlace`."""
+    after = _evolve(saga, event)
+    if len(_foreseen) >= MAX_FORESEEN:
+        _foreseen.clear()
+    _foreseen[id(event)] = (event, saga, after)
+    return after
+
+
 def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
     """The saga after `event`. None: there is none. Raises `EventOutOfPlace`."""
+    known = _foreseen.pop(id(event), None)
+    # An id is used again once its object is gone: only the objects themselves are proof.
+    if known is not None and known[0] is event and known[1] is saga:
+        return known[2]
+    return _evolve(saga, event)
+
+
+def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
     match event:
         case SagaStarted():
             plan = graph_of(event.plan).plan
@@ -138,6 +193,8 @@ def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             | AnswerIgnored()
             | RecoveryAccepted()
             | RecoveryRefused()
+            | SignalRepeated()
+            | SignalRefused()
         ):
             return saga
         case _:
@@ -151,6 +208,20 @@ def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return _with_step(saga, event.step, _succeeded(_step(saga, event.step), event))
         case StepRefused() | StepTimedOut():
             return _with_step(saga, event.step, _failed(_step(saga, event.step), event))
+        case StepSkipped():
+            return _with_step(saga, event.step, StepProgress("skipped"))
+        case StepWaiting():
+            step = StepProgress("waiting", first_at_ms=event.at_ms, timeout_at_ms=event.until_ms)
+            deadline_at_ms = max(saga.deadline_at_ms, event.until_ms + saga.plan.deadline_ms)
+            saga = msgspec.structs.replace(saga, deadline_at_ms=deadline_at_ms)
+            return _with_step(saga, event.step, step)
+        case WaitEnded():
+            return _waited(saga, event, event.reason, {})
+        case SignalAccepted():
+            signals = (*saga.signals, (event.request_id, event.digest))
+            saga = msgspec.structs.replace(saga, signals=signals)
+            reason = "" if event.verdict == "approve" else REJECTED
+            return _waited(saga, event, reason, event.payload)
         case CompensationStarted():
             steps = tuple(_turned_back(step) for step in saga.steps)
             return msgspec.structs.replace(
@@ -219,8 +290,21 @@ def _failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgre
     )
 
 
+def _waited(
+    saga: Saga, event: WaitEnded | SignalAccepted, reason: str, result: dict[str, Any]
+) -> Saga:
+    """A wait is over; with the last one the saga's own time begins anew."""
+    begun_ms = _step(saga, event.step).first_at_ms
+    state: StepState = "refused" if reason else "succeeded"
+    step = StepProgress(state, first_at_ms=begun_ms, reason=reason, result=result)
+    saga = _with_step(saga, event.step, step)
+    if saga.waiting_beside(""):
+        return saga
+    return msgspec.structs.replace(saga, deadline_at_ms=event.at_ms + saga.plan.deadline_ms)
+
+
 def _turned_back(step: StepProgress) -> StepProgress:
-    if step.state == "pending":
+    if step.state in ("pending", "waiting"):
         return StepProgress("skipped")
     # No further try forward: asking again could apply what is about to be taken back.
     if step.state in ("refused", "timed_out") and step.retry_at_ms:
@@ -241,6 +325,7 @@ def nothing_irreversible(saga: Saga) -> bool:
     """Whether no step that can't be taken back is applied, or may be."""
     return all(
         node.reversible
+        or node.do is None
         or (
             step.state not in ("requested", "timed_out", "succeeded")
             and not (step.state == "refused" and step.reason in UNSURE)

@@ -12,6 +12,8 @@ says when `on_time` has something to do. The rules, all tested in `tests/orchest
 - An answer for the very step that a saga is parked for leads it back by itself (`SagaResumed`):
   that it is applied, or, where the outcome was unknown, that it is not. A parked saga begins no
   new step, but sees those in flight through.
+- A wait has no effect: a saga that turns back forgets it. The deadline counts anew from its end.
+- A step that is skipped counts as done for what comes after it, and is not undone.
 - That an effect is applied is proof and beats an earlier refusal; a refusal of another attempt
   than the last one proves nothing.
 """
@@ -29,6 +31,7 @@ from messages.saga import (
     SagaInput,
     SagaResumed,
     SagaStarted,
+    SignalSaga,
     StartRefused,
     StartRepeated,
     StartSaga,
@@ -37,6 +40,7 @@ from messages.saga import (
     StepRefused,
     StepSucceeded,
     StepTimedOut,
+    WaitEnded,
 )
 from orchestrator.course import Draft, advance, request, retry_at_ms
 from orchestrator.graph import Node
@@ -48,9 +52,11 @@ from orchestrator.progress import (
     StepProgress,
     can_turn_back,
     evolve,
+    foresee,
     next_due_ms,
 )
 from orchestrator.recovery import recover
+from orchestrator.signals import SIGNAL_TIMEOUT, take_signal
 from saga_definitions.registry import Registry
 
 __all__ = ["MEMORY_HORIZON_MS", "Finished", "Saga", "decide", "evolve", "next_due_ms", "on_time"]
@@ -82,6 +88,8 @@ def decide(
             return _answer(saga, message, now_ms)
         case RecoverSaga():
             return recover(saga, message, now_ms)
+        case SignalSaga():
+            return take_signal(saga, message, now_ms)
         case _:
             assert_never(message)
 
@@ -113,9 +121,7 @@ def _start(
                 at_ms=now_ms,
                 request_id=message.request_id,
                 state=saga.state,
-                reason=saga.reason
-                if isinstance(saga, Finished)
-                else saga.parked_reason or saga.reason,
+                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
             )
         ]
     if message.issued_at_ms > now_ms + MAX_SKEW_MS:
@@ -140,7 +146,7 @@ def _start(
         request_id=message.request_id,
         plan=definition.plan,
     )
-    fresh = evolve(None, started)
+    fresh = foresee(None, started)
     assert fresh is not None
     draft = Draft(fresh, now_ms, [started])
     advance(draft)
@@ -211,7 +217,7 @@ def _why_ignored(step: StepProgress, answer: StepApplied | StepDeclined) -> str:
     if answer.direction != step.direction:
         # A late answer to the forward command needs no reaction: its undo settles it.
         return "undo_requested" if answer.direction == "do" else "not_requested"
-    if step.state in ("pending", "skipped"):
+    if step.state in ("pending", "skipped", "waiting") or not step.attempt:
         return "not_requested"
     if not 1 <= answer.attempt <= step.attempt:
         return "attempt_unknown"
@@ -240,7 +246,22 @@ def _retry_after_refusal(saga: Saga, node: Node, answer: StepDeclined, now_ms: i
 def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
     """The events that follow from the time: empty when nothing is due."""
     draft = Draft(saga, now_ms)
-    if saga.deadline_at_ms <= now_ms and can_turn_back(saga):
+    # Waits first: the deadline counts from their end, also when nobody was there to see it.
+    for node in draft.graph.nodes:
+        step = saga.steps[node.index]
+        if step.state == "waiting" and step.timeout_at_ms <= now_ms:
+            reason = "" if node.until else SIGNAL_TIMEOUT
+            draft.add(
+                WaitEnded(
+                    saga_id=saga.id,
+                    at_ms=now_ms,
+                    step=node.step.name,
+                    state=saga.state,
+                    reason=reason,
+                    still_waiting=draft.saga.waiting_beside(node.step.name),
+                )
+            )
+    if draft.saga.deadline_at_ms <= now_ms and can_turn_back(draft.saga):
         draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason="deadline_exceeded"))
     for node in draft.graph.nodes:
         step = draft.saga.steps[node.index]

@@ -72,7 +72,7 @@ class Sagas:
     def _finish(self, saga: Saga) -> None:
         self.live.pop(saga.id, None)
         self.finished[saga.id] = Finished(
-            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms
+            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms, saga.signals
         )
         self._order.append(saga.id)
 

@@ -6,7 +6,7 @@ from typing import Any
 from journal.records import KernelRecord
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics
-from messages.saga import SagaEvent, SagaInput
+from messages.saga import SagaAnswer, SagaEvent, SagaInput
 from messages.wire import Codec
 from orchestrator.machine import SagaMachine
 from orchestrator.saga import MEMORY_HORIZON_MS
@@ -15,6 +15,7 @@ from saga_definitions.registry import Registry
 TOPICS = ServiceTopics("orchestrator")
 INPUTS: Codec[SagaInput] = Codec(SagaInput)
 EVENTS: Codec[Any] = Codec(SagaEvent | KernelRecord)
+ANSWERS: Codec[SagaAnswer] = Codec(SagaAnswer)
 
 
 def orchestrator(

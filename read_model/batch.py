@@ -15,10 +15,10 @@ from journal.log import Place, Record
 from journal.opening import PartitionsChanged, decode_event
 from journal.records import TYPE, Advanced, KernelRecord, Opened, RecordRejected, header
 from messages.account import AccountEvent
-from messages.saga import SagaEvent
+from messages.saga import SagaEvent, SagaStarted
 from messages.wire import Codec, type_name
 from read_model.position import Position
-from read_model.projection import WITHOUT_TRACE, Changes
+from read_model.projection import HISTORY_ONLY, WITHOUT_TRACE, Changes
 
 ACCOUNT_JOURNAL: Final = "account.journal"
 SAGA_JOURNAL: Final = "orchestrator.journal"
@@ -33,6 +33,7 @@ CODECS: Final[dict[str, Codec[Any]]] = {
 _SKIPPED: Final = frozenset(
     type_name(kind).encode() for kind in (*WITHOUT_TRACE, Advanced, RecordRejected)
 )
+_HISTORY_ONLY: Final = frozenset(type_name(kind).encode() for kind in HISTORY_ONLY)
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -72,8 +73,11 @@ class Cursor:
         Raises JournalCorrupt or PartitionsChanged; the batch then ends before the record that
         was at fault and can still be written.
         """
-        rule, add = self._rule, batch.changes.add
+        rule, changes = self._rule, batch.changes
+        add, remember, started = changes.add, changes.remember, changes.remember_start
         place, codec, partition = self._place, self._codec, self._place.partition
+        of_sagas = place.topic == SAGA_JOURNAL
+        history_only: frozenset[bytes] = _HISTORY_ONLY if of_sagas else frozenset()
         void_before, next_offset, folded = rule.void, self._at.next_offset, 0
         epoch = rule.epoch
         try:
@@ -85,12 +89,18 @@ class Cursor:
                         kind = headers[1][1]
                     else:
                         kind = header(headers, TYPE)
-                    if kind not in _SKIPPED:
+                    if kind in history_only:
+                        remember(record)
+                    elif kind not in _SKIPPED:
                         event = decode_event(codec, place, record)
                         if type(event) is Opened:
                             self._check(event)
                         else:
                             add(event, partition)
+                            if type(event) is SagaStarted:
+                                started(event, record)
+                            elif of_sagas:
+                                remember(record)
                 next_offset = record.offset + 1
                 epoch = rule.epoch
                 folded += 1

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import msgspec
 
+from journal.log import Record
 from messages.account import (
     AccountClosed,
     AccountOpened,
     Captured,
     CommandRefused,
     Credited,
+    CreditedOnHold,
     Debited,
     Deposited,
     EffectRepeated,
@@ -30,6 +32,7 @@ from messages.account import (
 )
 from messages.money import MAX_MINOR
 from messages.saga import (
+    WAITING,
     AnswerIgnored,
     CompensationStarted,
     RecoveryAccepted,
@@ -39,16 +42,26 @@ from messages.saga import (
     SagaParked,
     SagaResumed,
     SagaStarted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
     StartRefused,
     StartRepeated,
     StepRefused,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
     StepTimedOut,
+    StepWaiting,
+    WaitEnded,
 )
 from messages.wire import encode
+from read_model.history import Item, named, without_plan
 
-WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
+WITHOUT_TRACE: Final = (CommandRefused, EffectRepeated, EffectVoided)
+"""Events of accounts that change no row."""
+
+HISTORY_ONLY: Final = (
     StartRepeated,
     StartRefused,
     StepRequested,
@@ -58,12 +71,12 @@ WITHOUT_TRACE: Final[tuple[type[Any], ...]] = (
     AnswerIgnored,
     RecoveryAccepted,
     RecoveryRefused,
-    CommandRefused,
-    EffectRepeated,
-    EffectVoided,
+    StepSkipped,
+    SignalRepeated,
+    SignalRefused,
 )
-"""Events that change no row. Steps are many and `updated_at` is not worth a write for each: it
-tells when the saga's state last changed. A saga's steps are read from the journal."""
+"""Events that a saga's history tells and its row does not: they are kept without being decoded.
+Steps are many and `updated_at` is not worth a write for each: it tells when the state changed."""
 
 
 class SagaOutcome(msgspec.Struct, gc=False):
@@ -125,10 +138,19 @@ class Changes:
 
     A saga or account that is new in this batch stands in `new_sagas` / `new_accounts` AND, with
     what became of it, in `outcomes` / `account_changes`. `world`: (currency, partition) -> what
-    is to be added to the balance.
+    is to be added to the balance. `histories`: key -> its saga's events of this batch, as
+    `read_model.history` stores them; `plans`: those that they name.
     """
 
-    __slots__ = ("account_changes", "new_accounts", "new_sagas", "outcomes", "world")
+    __slots__ = (
+        "account_changes",
+        "histories",
+        "new_accounts",
+        "new_sagas",
+        "outcomes",
+        "plans",
+        "world",
+    )
 
     def __init__(self) -> None:
         self.new_sagas: dict[str, NewSaga] = {}
@@ -136,12 +158,30 @@ class Changes:
         self.new_accounts: dict[str, NewAccount] = {}
         self.account_changes: dict[str, AccountChange] = {}
         self.world: dict[tuple[str, int], int] = {}
+        self.histories: dict[bytes | None, list[Item]] = {}
+        self.plans: dict[str, bytes] = {}
 
     def add(self, event: object, partition: int) -> None:
         """Fold one event; an event that leaves no trace here is ignored."""
         fold = _FOLDS.get(type(event))
         if fold is not None:
             fold(self, event, partition)
+
+    def remember(self, record: Record) -> None:
+        """Add an event of a saga to its history: the record's key is the saga's id."""
+        self._remember(record, record.value or b"null")
+
+    def remember_start(self, event: SagaStarted, record: Record) -> None:
+        digest, plan = named(event.plan)
+        self.plans[digest] = plan
+        self._remember(record, without_plan(event, digest))
+
+    def _remember(self, record: Record, value: bytes) -> None:
+        history = self.histories.get(record.key)
+        if history is None:
+            self.histories[record.key] = [(record.offset, value)]
+        else:
+            history.append((record.offset, value))
 
     def outcome(
         self, event: Any, state: str, reason: str = "", step: str = "", *, finished: bool = False
@@ -208,6 +248,17 @@ def _saga_resumed(changes: Changes, event: SagaResumed, partition: int) -> None:
     changes.outcome(event, event.state, event.reason)
 
 
+def _step_waiting(changes: Changes, event: StepWaiting, partition: int) -> None:
+    changes.outcome(event, "running", WAITING, event.step)
+
+
+def _wait_ended(changes: Changes, event: WaitEnded | SignalAccepted, partition: int) -> None:
+    # A parked saga stays parked for its own reason.
+    if event.state == "running":
+        still = event.still_waiting
+        changes.outcome(event, "running", WAITING if still else "", still)
+
+
 def _saga_completed(changes: Changes, event: SagaCompleted, partition: int) -> None:
     changes.outcome(event, "completed", finished=True)
 
@@ -252,7 +303,7 @@ def _holds_changed(changes: Changes, event: Held | Released, partition: int) -> 
     changes.account(event).held_minor = event.held_minor
 
 
-def _captured(changes: Changes, event: Captured, partition: int) -> None:
+def _both_changed(changes: Changes, event: Captured | CreditedOnHold, partition: int) -> None:
     change = changes.account(event)
     change.balance_minor, change.held_minor = event.balance_minor, event.held_minor
 
@@ -278,6 +329,9 @@ _FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
     CompensationStarted: _compensation_started,
     SagaParked: _saga_parked,
     SagaResumed: _saga_resumed,
+    StepWaiting: _step_waiting,
+    WaitEnded: _wait_ended,
+    SignalAccepted: _wait_ended,
     SagaCompleted: _saga_completed,
     SagaCompensated: _saga_compensated,
     AccountOpened: _account_opened,
@@ -288,7 +342,8 @@ _FOLDS: Final[dict[type[Any], Callable[[Changes, Any, int], None]]] = {
     Withdrawn: _withdrawn,
     Held: _holds_changed,
     Released: _holds_changed,
-    Captured: _captured,
+    Captured: _both_changed,
+    CreditedOnHold: _both_changed,
     Frozen: _frozen,
     Unfrozen: _unfrozen,
     AccountClosed: _closed,

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from journal.log import Place
 from read_model import position, tables
@@ -65,33 +65,34 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def saga(engine: AsyncEngine, saga_id: str) -> SagaRow | None:
-    found = tables.sagas.c.saga_id == saga_id
-    fields = await _one(engine, tables.sagas, found, SAGA_JOURNAL)
-    return None if fields is None else SagaRow(**fields)
+    async with engine.connect() as connection:
+        return await saga_in(connection, saga_id)
+
+
+async def saga_in(connection: AsyncConnection, saga_id: str) -> SagaRow | None:
+    """As `saga`, in the caller's transaction."""
+    query = _with_position(tables.sagas, SAGA_JOURNAL).where(tables.sagas.c.saga_id == saga_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else SagaRow(**_fields(row, SAGA_JOURNAL))
 
 
 async def account(engine: AsyncEngine, account_id: str) -> AccountRow | None:
-    fields = await _one(
-        engine, tables.accounts, tables.accounts.c.account_id == account_id, ACCOUNT_JOURNAL
-    )
-    return None if fields is None else AccountRow(**fields)
-
-
-async def _one(
-    engine: AsyncEngine, table: Any, condition: Any, topic: str
-) -> dict[str, Any] | None:
-    """The columns of one row, and `as_of`."""
-    at = tables.positions
-    query = (
-        select(table, at.c.next_offset)
-        .select_from(table.join(at, (at.c.topic == topic) & (at.c.partition == table.c.partition)))
-        .where(condition)
-    )
+    table = tables.accounts
+    query = _with_position(table, ACCOUNT_JOURNAL).where(table.c.account_id == account_id)
     async with engine.connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        return None
-    fields = dict(row)
+    return None if row is None else AccountRow(**_fields(row, ACCOUNT_JOURNAL))
+
+
+def _with_position(table: Table, topic: str) -> Select[Any]:
+    at = tables.positions
+    here = (at.c.topic == topic) & (at.c.partition == table.c.partition)
+    return select(table, at.c.next_offset).select_from(table.join(at, here))
+
+
+def _fields(row: RowMapping, topic: str) -> dict[str, Any]:
+    """The columns of a row of `_with_position`, with `as_of` instead of the position."""
+    fields: dict[str, Any] = {**row}
     place = Place(topic, fields.pop("partition"))
     fields["as_of"] = position.format(place, fields.pop("next_offset"))
     return fields
@@ -105,6 +106,8 @@ class SagaFilter(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     account: str | None = None
     """Its source or its target."""
+    id: str | None = None
+    """What its id begins with."""
 
 
 class SagaCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,12 +121,9 @@ async def list_sagas(
     engine: AsyncEngine, which: SagaFilter, limit: int, after: tuple[datetime, str] | None = None
 ) -> list[SagaRow]:
     """The newest first; `after`: the start and id of the last one of the page before."""
-    table, at = tables.sagas, tables.positions
+    table = tables.sagas
     query = (
-        select(table, at.c.next_offset)
-        .select_from(
-            table.join(at, (at.c.topic == SAGA_JOURNAL) & (at.c.partition == table.c.partition))
-        )
+        _with_position(table, SAGA_JOURNAL)
         .where(*_conditions(which))
         .order_by(table.c.started_at.desc(), table.c.saga_id.desc())
         .limit(limit)
@@ -131,14 +131,8 @@ async def list_sagas(
     if after is not None:
         query = query.where(tuple_(table.c.started_at, table.c.saga_id) < tuple_(*after))
     async with engine.connect() as connection:
-        rows = (await connection.execute(query)).mappings().all()
-    found: list[SagaRow] = []
-    for row in rows:
-        fields = dict(row)
-        place = Place(SAGA_JOURNAL, fields.pop("partition"))
-        fields["as_of"] = position.format(place, fields.pop("next_offset"))
-        found.append(SagaRow(**fields))
-    return found
+        rows = (await connection.execute(query)).mappings()
+        return [SagaRow(**_fields(row, SAGA_JOURNAL)) for row in rows]
 
 
 async def count_sagas(engine: AsyncEngine, which: SagaFilter) -> list[SagaCount]:
@@ -164,7 +158,30 @@ def _conditions(which: SagaFilter) -> list[ColumnElement[bool]]:
         conditions.append(table.c.reason == which.reason)
     if which.account is not None:
         conditions.append((table.c.source == which.account) | (table.c.target == which.account))
+    if which.id is not None:
+        conditions += _begins(table.c.saga_id, which.id)
     return conditions
+
+
+def _begins(column: ColumnElement[str], beginning: str) -> list[ColumnElement[bool]]:
+    """A range, which an index answers whatever the planner knows; ids are printable ASCII."""
+    return [column >= beginning, column < beginning + "\x7f"]
+
+
+async def list_accounts(
+    engine: AsyncEngine, *, beginning: str = "", first: str = "", limit: int
+) -> list[AccountRow]:
+    """By id, from `first` on; `beginning`: only those whose id begins so."""
+    table = tables.accounts
+    query = (
+        _with_position(table, ACCOUNT_JOURNAL)
+        .where(table.c.account_id >= first, *_begins(table.c.account_id, beginning))
+        .order_by(table.c.account_id)
+        .limit(limit)
+    )
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).mappings()
+        return [AccountRow(**_fields(row, ACCOUNT_JOURNAL)) for row in rows]
 
 
 UNFINISHED: Final = ("running", "compensating", "parked")

@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from journal.log import Place
 from read_model.batch import Batch
+from read_model.history import MAX_PIECE, encode_piece
 from read_model.position import Position
 from read_model.projection import AccountChange, Changes, SagaOutcome
+from read_model.tables import metadata
 
 
 class PositionsMoved(Exception):
@@ -32,7 +34,7 @@ class RowsMissing(Exception):
         super().__init__(
             f"{found} of {expected} rows to be changed are in table {table}. The read model does "
             "not belong to these journals, or was changed by hand. Rebuild it: empty its tables "
-            "(sagas, accounts, world, positions) and start the projector again."
+            f"({', '.join(metadata.tables)}) and start the projector again."
         )
         self.table = table
 
@@ -85,6 +87,14 @@ _CHANGE_SAGAS: Final = text(
     "CAST(:steps AS text[]), CAST(:updated AS bigint[]), CAST(:finished AS bigint[])) "
     "AS c (saga_id, state, reason, step, updated_ms, finished_ms) "
     "WHERE sagas.saga_id = c.saga_id"
+)
+
+# An offset is projected once, so a conflict in `history` is a corrupt model; a plan is shared.
+_ADD_HISTORY: Final = text(
+    "WITH named AS (INSERT INTO plans (digest, plan) SELECT * FROM unnest("
+    "CAST(:digests AS text[]), CAST(:plans AS bytea[])) ON CONFLICT DO NOTHING) "
+    "INSERT INTO history (saga_id, last_offset, events) SELECT * FROM unnest("
+    "CAST(:ids AS text[]), CAST(:offsets AS bigint[]), CAST(:events AS bytea[]))"
 )
 
 _ACCOUNT_CHANGES = (
@@ -148,6 +158,7 @@ async def write(connection: AsyncConnection, batch: Batch) -> None:
         if now != before:
             raise PositionsMoved(place, before.next_offset, now.next_offset if now else None)
     await _write_sagas(connection, batch.changes)
+    await _write_history(connection, batch.changes)
     await _write_accounts(connection, batch.changes)
     await _write_world(connection, batch.changes.world)
     after = [batch.moves[place].after for place in places]
@@ -194,6 +205,31 @@ async def _write_sagas(connection: AsyncConnection, changes: Changes) -> None:
     if changed:
         done = await connection.execute(_CHANGE_SAGAS, _outcome_arrays(changed))
         _all_found("sagas", len(changed), done.rowcount)
+
+
+async def _write_history(connection: AsyncConnection, changes: Changes) -> None:
+    if not changes.histories:
+        return
+    ids: list[str] = []
+    offsets: list[int] = []
+    events: list[bytes] = []
+    for key, items in changes.histories.items():
+        saga_id = (key or b"").decode(errors="replace")
+        for first in range(0, len(items), MAX_PIECE):
+            piece = items[first : first + MAX_PIECE]
+            ids.append(saga_id)
+            offsets.append(piece[-1][0])
+            events.append(encode_piece(piece))
+    await connection.execute(
+        _ADD_HISTORY,
+        {
+            "digests": list(changes.plans),
+            "plans": list(changes.plans.values()),
+            "ids": ids,
+            "offsets": offsets,
+            "events": events,
+        },
+    )
 
 
 def _outcome_arrays(outcomes: list[SagaOutcome]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     Table,
@@ -20,11 +21,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 metadata = MetaData()
 
 _AT = DateTime(timezone=True)
+# Compared byte by byte: a primary key then also finds ids by their beginning.
+_ID = Text(collation="C")
 
 sagas = Table(
     "sagas",
     metadata,
-    Column("saga_id", Text, primary_key=True),
+    Column("saga_id", _ID, primary_key=True),
     Column("partition", Integer, nullable=False),
     Column("tenant", Text, nullable=False),
     Column("definition", Text, nullable=False),
@@ -44,14 +47,32 @@ sagas = Table(
     Index("sagas_definition", "definition", "started_at"),
     Index("sagas_state", "state", "started_at"),
 )
-"""`reason` says why the saga is in its `state`, `step` where it is parked; empty when there is
-nothing to say. The four columns from `source` on repeat `params` and are null when those lack
-them."""
+"""`reason` says why the saga is in its `state`, `step` where it is parked or waits; empty when
+there is nothing to say. The four columns from `source` on repeat `params` and are null when those
+lack them."""
+
+history = Table(
+    "history",
+    metadata,
+    Column("saga_id", _ID, primary_key=True),
+    Column("last_offset", BigInteger, primary_key=True),
+    Column("events", LargeBinary, nullable=False),
+)
+"""What happened to a saga, in pieces as `read_model.history` encodes them, each named by the
+journal offset of its last event. Sagas whose start was refused have a history and no row."""
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("plan", LargeBinary, nullable=False),
+)
+"""The compiled plans that histories name; few, since all sagas of one definition share one."""
 
 accounts = Table(
     "accounts",
     metadata,
-    Column("account_id", Text, primary_key=True),
+    Column("account_id", _ID, primary_key=True),
     Column("partition", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("status", Text, nullable=False),

@@ -1,11 +1,13 @@
 """From a definition to its plan, or to the place and the reason why it must not run.
 
-The engine relies on what is checked here: the graph has no cycle, every command can be built and
-decoded, and the steps fall into reversible ones, then at most one pivot, then irreversible ones.
+The engine relies on what is checked here and in `order.py`: every command can be built and decoded,
+an undo puts back what its step moved, and whoever relies on a step is skipped together with it.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 import msgspec
@@ -15,20 +17,33 @@ from messages.account import (
     Asked,
     Capture,
     Credit,
+    CreditOnHold,
     Debit,
     Hold,
     RefusalReason,
     Release,
 )
-from messages.plan import CommandTemplate, Plan, PlannedStep, Retry
+from messages.money import Amount
+from messages.plan import AwaitSignal, AwaitTime, CommandTemplate, Plan, PlannedStep, Retry, Test
+from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
-from saga_definitions.params import Param, Ref
-from saga_definitions.steps import Command, Step, effect_of
+from saga_definitions.order import (
+    DefinitionError,
+    all_before,
+    check_pivot,
+    check_waits,
+    in_order,
+    predecessors,
+)
+from saga_definitions.params import Instant, Param, Person, Ref
+from saga_definitions.steps import Command, Side, Signal, Step, effect_of
 
 ACCOUNT_TOPIC: Final = "account.input"
 MAX_STEPS: Final = 64
 MAX_ATTEMPTS: Final = 1_000
-MAX_MS: Final = 7 * 24 * 3_600 * 1_000
+_DAY_MS: Final = 24 * 3_600 * 1_000
+MAX_MS: Final = 7 * _DAY_MS
+MAX_SIGNAL_MS: Final = 366 * _DAY_MS
 
 # What the engine fills in itself: the effect's name, its age and the way back.
 _ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(Asked)) - {
@@ -39,21 +54,13 @@ _REFUSALS: Final = frozenset(get_args(RefusalReason))
 _MOVES: Final[dict[type[Asked], type[Asked] | None]] = {
     Debit: Credit,
     Credit: Debit,
+    CreditOnHold: Capture,
     Hold: Release,
     Capture: None,
     Release: None,
 }
 """What moves or reserves money, and the one command that takes it back."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-
-
-class DefinitionError(Exception):
-    """A definition that must not run: `place` as in "transfer.steps.credit.undo", and why."""
-
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
-        self.place = place
-        self.reason = reason
 
 
 def compile_plan(
@@ -81,113 +88,85 @@ def compile_plan(
         if step.name in by_name:
             raise DefinitionError(place, "two steps have this name")
         by_name[step.name] = step
-    after = _after(name, steps)
-    order = _sorted(name, after)
-    before = _all_before(order, after)
-    _check_pivot(name, by_name, before)
+    after = predecessors(name, steps)
+    order = in_order(name, after)
+    before = all_before(order, after)
+    check_pivot(name, by_name, before)
+    check_waits(name, by_name, before)
     known = {param.name: param for param in params}
-    return Plan(
-        name,
-        version,
-        deadline_ms,
-        tuple(_planned(name, by_name[s], after[s], before, known) for s in order),
-    )
+    planned: dict[str, PlannedStep] = {}
+    for one in order:
+        scope = _Scope(known, planned, before[one], _conditions(by_name[one]))
+        planned[one] = _planned(name, by_name[one], after[one], scope)
+    return Plan(name, version, deadline_ms, tuple(planned.values()))
 
 
-def _after(name: str, steps: Sequence[Step]) -> dict[str, tuple[str, ...]]:
-    names = {step.name for step in steps}
-    after: dict[str, tuple[str, ...]] = {}
-    previous: tuple[str, ...] = ()
-    for step in steps:
-        after[step.name] = previous if step.after is None else step.after
-        place = f"{name}.steps.{step.name}.after"
-        for one in after[step.name]:
-            if one not in names:
-                raise DefinitionError(place, f"there is no step {one!r}")
-        if len(set(after[step.name])) != len(after[step.name]):
-            raise DefinitionError(place, "names a step twice")
-        previous = (step.name,)
-    return after
+@dataclass(frozen=True)
+class _Scope:
+    """What a step can refer to: parameters, the steps `before` it as planned, and what is known
+    of both because its own conditions hold."""
+
+    params: Mapping[str, Param[object]]
+    planned: Mapping[str, PlannedStep]
+    before: set[str]
+    when: tuple[PlannedCondition, ...]
 
 
-def _sorted(name: str, after: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Every step after those it waits for; otherwise in the order of writing."""
-    order: list[str] = []
-    left = list(after)
-    while left:
-        ready = next((s for s in left if all(b in order for b in after[s])), None)
-        if ready is None:
-            circle = _circle(left, after)
-            raise DefinitionError(
-                f"{name}.steps.{circle[0]}.after",
-                "the steps wait for each other in a circle: " + " after ".join(circle),
-            )
-        order.append(ready)
-        left.remove(ready)
-    return order
+def _conditions(step: Step) -> tuple[PlannedCondition, ...]:
+    return tuple(PlannedCondition(_side(one.left), one.test, _side(one.right)) for one in step.when)
 
 
-def _circle(left: Sequence[str], after: Mapping[str, tuple[str, ...]]) -> list[str]:
-    # Every step that is left waits for another one that is left: going back must close a circle.
-    path = [left[0]]
-    while True:
-        ahead = next(b for b in after[path[-1]] if b in left)
-        if ahead in path:
-            return [*path[path.index(ahead) :], ahead]
-        path.append(ahead)
+def _side(value: Side) -> object:
+    return {"ref": value.path} if isinstance(value, Ref) else value
 
 
-def _all_before(order: Sequence[str], after: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
-    before: dict[str, set[str]] = {}
-    for step in order:
-        before[step] = set(after[step]).union(*(before[b] for b in after[step]))
-    return before
+def _check_when(place: str, step: Step, scope: _Scope) -> None:
+    for one in step.when:
+        if one.test not in get_args(Test):
+            raise DefinitionError(place, f"no test is called {one.test!r}")
+        sides = (one.left, one.right)
+        refs = [side for side in sides if isinstance(side, Ref)]
+        if not refs:
+            raise DefinitionError(place, "compares two literals")
+        for ref in refs:
+            if ref.path.startswith("effect."):
+                raise DefinitionError(place, "an effect id says nothing")
+            # A parameter that may be left out can be compared: it equals None then.
+            _check_ref(place, ref, ref.wire, scope, scope.before, may_lack=True)
+        if one.test not in ("==", "!="):
+            if not all(_is_number(side) for side in sides):
+                raise DefinitionError(place, "only integers have an order")
+        elif len(refs) == 1 and refs[0].wire is not None:
+            (literal,) = (side for side in sides if not isinstance(side, Ref))
+            if literal is not None:
+                _literal(place, literal, refs[0].wire)
 
 
-def _check_pivot(name: str, steps: Mapping[str, Step], before: Mapping[str, set[str]]) -> None:
-    pivots = [step.name for step in steps.values() if step.pivot]
-    if len(pivots) > 1:
-        raise DefinitionError(f"{name}.steps.{pivots[1]}", f"{pivots[0]} is the pivot already")
-    pivot = pivots[0] if pivots else None
-    for step in steps.values():
-        place = f"{name}.steps.{step.name}"
-        past = pivot is not None and pivot in before[step.name]
-        if pivot is not None and step.name != pivot and not past and step.name not in before[pivot]:
-            raise DefinitionError(
-                place,
-                f"runs beside the pivot {pivot}: every step comes before the pivot or after it",
-            )
-        if step.pivot:
-            if step.undo is not None:
-                raise DefinitionError(f"{place}.undo", "the pivot is never undone")
-        elif step.undo is not None:
-            if step.irreversible:
-                raise DefinitionError(f"{place}.undo", "declared irreversible, yet has an undo")
-            if past:
-                raise DefinitionError(
-                    f"{place}.undo",
-                    f"reversible, yet after the pivot {pivot}: from there a saga only goes forward",
-                )
-        elif not step.irreversible:
-            raise DefinitionError(
-                place, "needs an undo, or must be declared the pivot or irreversible"
-            )
-        elif not past:
-            raise DefinitionError(
-                place,
-                "irreversible, yet not after the pivot: a saga that turns back could not take it "
-                "back; make it the pivot",
-            )
+def _is_number(side: Side) -> bool:
+    return side.wire in (None, Amount) if isinstance(side, Ref) else type(side) is int
 
 
-def _planned(
-    name: str,
-    step: Step,
-    after: tuple[str, ...],
-    before: Mapping[str, set[str]],
-    params: Mapping[str, Param[object]],
-) -> PlannedStep:
+def _wait(place: str, step: Step, scope: _Scope) -> AwaitSignal | AwaitTime | None:
+    wait = step.wait
+    if isinstance(wait, Signal):
+        _check_ms(f"{place}.timeout_ms", wait.timeout_ms, MAX_SIGNAL_MS)
+        return AwaitSignal(wait.timeout_ms, _param(f"{place}.not_by", wait.not_by, scope, Person))
+    return None if wait is None else AwaitTime(_param(f"{place}.at", wait, scope, Instant))
+
+
+def _param(place: str, param: Param[Any] | None, scope: _Scope, kind: type[Param[Any]]) -> str:
+    """The path of a parameter that the engine itself looks at; "" for None."""
+    if param is None:
+        return ""
+    if not isinstance(param, kind):
+        raise DefinitionError(place, f"must be a parameter of type {kind.__name__}")
+    _check_ref(place, param, param.wire, scope, set())
+    return param.path
+
+
+def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> PlannedStep:
     place = f"{name}.steps.{step.name}"
+    _check_when(f"{place}.when", step, scope)
     _check_ms(f"{place}.timeout_ms", step.timeout_ms)
     _check_retry(f"{place}.retry", step.retry)
     _check_retry(f"{place}.undo_retry", step.undo_retry)
@@ -201,39 +180,52 @@ def _planned(
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
         )
-    seen = before[step.name]
+    results = scope.before
+    effects = results | {step.name}
     planned = PlannedStep(
         name=step.name,
-        do=_template(f"{place}.do", step.do, params, seen, seen),
+        do=None if step.do is None else _template(f"{place}.do", step.do, scope, results, results),
         undo=None
         if step.undo is None
-        else _template(f"{place}.undo", step.undo, params, seen | {step.name}, seen),
+        else _template(f"{place}.undo", step.undo, scope, effects, results),
         after=after,
         pivot=step.pivot,
         retry=step.retry,
         undo_retry=step.undo_retry,
         timeout_ms=step.timeout_ms,
         on_timeout=step.on_timeout,
+        wait=_wait(place, step, scope),
+        when=scope.when,
+        by=_param(f"{place}.by", step.by, scope, Instant),
+        undo_by=step.undo_by,
+        undo_cases={
+            # A case is chosen by the step's own result, so it may refer to that.
+            case: _template(f"{place}.undo.{case}", undo, scope, effects, effects)
+            for case, undo in step.undo_cases.items()
+        },
     )
-    _check_inverse(f"{place}.undo", step)
+    if step.do is not None and step.undo is not None:
+        _check_inverse(f"{place}.undo", step.name, step.do, step.undo)
+        for case, undo in step.undo_cases.items():
+            _check_inverse(f"{place}.undo.{case}", step.name, step.do, undo)
     return planned
 
 
-def _check_inverse(place: str, step: Step) -> None:
+def _check_inverse(place: str, name: str, do: Command, undo: Command) -> None:
     """An undo must put back exactly what its step moved, or money stays in transit."""
-    if step.undo is None or step.do.kind not in _MOVES:
+    if do.kind not in _MOVES:
         return
-    kind = _MOVES[step.do.kind]
-    if kind is None or step.undo.kind is not kind:
+    kind = _MOVES[do.kind]
+    if kind is None or undo.kind is not kind:
         wanted = "nothing: make it the pivot" if kind is None else kind.__name__
-        raise DefinitionError(place, f"a {step.do.kind.__name__} is taken back by {wanted}")
-    for name in ("account_id", "amount_minor", "currency", "hold_id"):
-        given = step.undo.fields.get(name)
-        expected = effect_of(step.name) if name == "hold_id" else step.do.fields.get(name)
-        if name in {field.name for field in msgspec.structs.fields(kind)} and (
+        raise DefinitionError(place, f"a {do.kind.__name__} is taken back by {wanted}")
+    for field in ("account_id", "amount_minor", "currency", "hold_id"):
+        given = undo.fields.get(field)
+        expected = effect_of(name) if field == "hold_id" else do.fields.get(field)
+        if field in {one.name for one in msgspec.structs.fields(kind)} and (
             _written(given) != _written(expected)
         ):
-            raise DefinitionError(f"{place}.{name}", "must be the same as what the step moved")
+            raise DefinitionError(f"{place}.{field}", "must be the same as what the step moved")
 
 
 def _written(value: object) -> object:
@@ -243,9 +235,9 @@ def _written(value: object) -> object:
 def _template(
     place: str,
     command: Command,
-    params: Mapping[str, Param[object]],
-    effects: set[str],
-    results: set[str],
+    scope: _Scope,
+    effects: AbstractSet[str],
+    results: AbstractSet[str],
 ) -> CommandTemplate:
     """`effects`, `results`: the steps whose effect id, or result, is known when this is sent."""
     kind = command.kind
@@ -262,7 +254,7 @@ def _template(
             raise DefinitionError(at, "is filled in by the engine")
         value = command.fields[declared.name]
         if isinstance(value, Ref):
-            _check_ref(at, value, declared.type, params, effects, results)
+            _check_ref(at, value, declared.type, scope, results, effects)
             fields[declared.name] = {"ref": value.path}
         else:
             fields[declared.name] = _literal(at, value, declared.type)
@@ -282,22 +274,28 @@ def _check_ref(
     place: str,
     ref: Ref[object],
     wire: Any,
-    params: Mapping[str, Param[object]],
-    effects: set[str],
-    results: set[str],
+    scope: _Scope,
+    results: AbstractSet[str],
+    effects: AbstractSet[str] = frozenset(),
+    *,
+    may_lack: bool = False,
 ) -> None:
     root, _, rest = ref.path.partition(".")
+    step = rest.partition(".")[0]
     if root == "params":
-        param = params.get(rest)
-        if param is None or param is not ref:
+        param = scope.params.get(step)
+        if param is None or not param.has(ref):
             raise DefinitionError(place, f"{ref.path} is not a parameter of this definition")
-        if param.optional:
-            raise DefinitionError(place, f"{ref.path} is optional: a command can't rely on it")
+        if param.may_lack(ref) and not may_lack and not _is_given(ref.path, scope.when):
+            raise DefinitionError(
+                place,
+                f"{ref.path} is optional: a command can't rely on it, unless its step has "
+                'when=condition(..., "!=", None)',
+            )
     elif root == "effect":
         if rest not in effects:
             raise DefinitionError(place, f"no step {rest!r} comes before")
     elif root == "steps":
-        step = rest.partition(".")[0]
         if step in effects and step not in results:
             raise DefinitionError(
                 place, f"{ref.path} is unknown when the step timed out: use effect_of({step!r})"
@@ -306,13 +304,30 @@ def _check_ref(
             raise DefinitionError(place, f"no step {step!r} comes before")
     else:
         raise DefinitionError(place, f"unknown reference {ref.path!r}")
+    if root != "params" and step in scope.planned:
+        missing = [one for one in scope.planned[step].when if one not in scope.when]
+        if missing:
+            raise DefinitionError(
+                place, f"step {step!r} may be skipped: whoever relies on it needs the same when"
+            )
     if ref.wire is not None and ref.wire != wire:
         raise DefinitionError(place, f"{ref.path} is of another type than this field")
 
 
-def _check_ms(place: str, value: int) -> None:
-    if type(value) is not int or not 1 <= value <= MAX_MS:
-        raise DefinitionError(place, f"must be an integer of ms, 1 to {MAX_MS} (7 days)")
+def _is_given(path: str, when: tuple[PlannedCondition, ...]) -> bool:
+    """Whether a condition says that the parameter at `path`, or what it is a part of, is there."""
+    for one in when:
+        if one.test == "!=" and one.right is None:
+            there: str = one.left["ref"]
+            if path == there or path.startswith(f"{there}."):
+                return True
+    return False
+
+
+def _check_ms(place: str, value: int, most: int = MAX_MS) -> None:
+    if type(value) is not int or not 1 <= value <= most:
+        days = most // _DAY_MS
+        raise DefinitionError(place, f"must be an integer of ms, 1 to {most} ({days} days)")
 
 
 def _check_retry(place: str, retry: Retry) -> None:

@@ -13,31 +13,57 @@ from saga_definitions.params import (
     Account,
     Amount,
     Currency,
-    Differ,
+    Instant,
+    Legs,
     Param,
     Params,
+    Person,
     Problem,
+    Rate,
     Text,
-    check,
 )
-from saga_definitions.steps import Step, command, effect_of, result_of, step
+from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
+from saga_definitions.steps import (
+    Condition,
+    Step,
+    choose,
+    command,
+    condition,
+    effect_of,
+    result_of,
+    step,
+    wait_for,
+    wait_until,
+)
 
 __all__ = [
     "Account",
+    "AddUp",
     "Amount",
+    "Condition",
+    "Converted",
     "Currency",
     "Definition",
     "DefinitionError",
     "Differ",
+    "Instant",
+    "Legs",
     "Params",
+    "Person",
     "Problem",
+    "Rate",
     "Retry",
+    "Step",
     "Text",
+    "choose",
     "command",
+    "condition",
     "define",
     "effect_of",
     "result_of",
     "step",
+    "wait_for",
+    "wait_until",
 ]
 
 
@@ -49,7 +75,7 @@ class Definition:
     version: int
     plan: Plan
     params: tuple[Param[object], ...]
-    rules: tuple[Differ, ...]
+    rules: tuple[Rule, ...]
 
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
         """What is wrong with `params` as (place, reason); empty when they are good.
@@ -65,14 +91,14 @@ def define(
     version: int,
     params: Params,
     steps: tuple[Step, ...],
-    rules: tuple[Differ, ...] = (),
+    rules: tuple[Rule, ...] = (),
     deadline_ms: int = 60_000,
 ) -> Definition:
     """A definition, checked. Raises `DefinitionError` with the place and the reason.
 
-    Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start a
-    saga that has not passed its pivot turns back. A plan that ran keeps its version: change the
-    steps, raise the version.
+    Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start, or
+    after the end of its last wait, a saga that has not passed its pivot turns back. A plan that
+    ran keeps its version: change the steps, raise the version.
     """
     declared = params.declared()
     for rule in rules:

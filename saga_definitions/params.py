@@ -1,4 +1,4 @@
-"""What a caller may put into a saga: typed parameters, references to them, and rules between them.
+"""What a caller may put into a saga: typed parameters, and references to them.
 
 A parameter is declared once, in a `Params` class. It checks values from outside, and it stands
 for its value in the commands of the steps. No reason given here repeats the caller's value: it
@@ -6,14 +6,16 @@ ends in logs and answers.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final, Generic, TypeVar, cast, get_args
 
 import msgspec
 
 import messages.money as money
 from messages.account import AccountId
+from messages.instant import instant_ms
+from messages.saga import Person as PersonId
 
 T = TypeVar("T", covariant=True)
 
@@ -21,10 +23,16 @@ Problem = tuple[str, str]
 """(place, reason): the parameter's name, and what is wrong with its value."""
 
 MAX_TEXT: Final = 1_000
-MAX_PROBLEMS: Final = 20
 
-_account_id_meta: msgspec.Meta = get_args(AccountId)[1]
-_account_id = re.compile((_account_id_meta.pattern or "").removeprefix("^").removesuffix("$"))
+
+def _pattern(wire: Any) -> re.Pattern[str]:
+    meta: msgspec.Meta = get_args(wire)[1]
+    return re.compile((meta.pattern or "").removeprefix("^").removesuffix("$"))
+
+
+_account_id = _pattern(AccountId)
+_person_id = _pattern(PersonId)
+_rate = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,14 @@ class Param(Ref[T]):
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
         raise NotImplementedError
+
+    def has(self, ref: Ref[object]) -> bool:
+        """Whether `ref` is this parameter or a part of it."""
+        return ref is self
+
+    def may_lack(self, ref: Ref[object]) -> bool:
+        """Whether good params may lack what `ref`, a part of this parameter, refers to."""
+        return self.optional
 
 
 class Account(Param[str]):
@@ -109,57 +125,104 @@ class Text(Param[str]):
         return f"must be printable text of at most {self.max_length} characters"
 
 
+class Person(Param[str]):
+    """Who does something: an id as the bank's own systems know it."""
+
+    def __init__(self) -> None:
+        super().__init__(PersonId)
+
+    def problem(self, value: object) -> str | None:
+        if type(value) is str and _person_id.fullmatch(value):
+            return None
+        return "must be a person's id: 1 to 100 letters, digits or _ . @ : -"
+
+
+class Instant(Param[str]):
+    """A moment as RFC 3339 text with its offset; no command takes one."""
+
+    def __init__(self) -> None:
+        super().__init__(Instant)
+
+    def problem(self, value: object) -> str | None:
+        if instant_ms(value) is not None:
+            return None
+        return "must be an instant with its offset, such as 2026-12-01T09:00:00+01:00"
+
+
+class Rate(Param[str]):
+    """How many units of one currency there are for one unit of another: a decimal number, > 0, as
+    text, of at most 9 digits before and 12 after the point. Major units, as rates are quoted."""
+
+    def __init__(self) -> None:
+        super().__init__(Rate)
+
+    def problem(self, value: object) -> str | None:
+        if type(value) is str and _rate.fullmatch(value) and Fraction(value) > 0:
+            return None
+        return 'must be a decimal number as text, such as "162.35"'
+
+
+class Leg(Ref[object]):
+    """One part of `Legs`."""
+
+    @property
+    def target(self) -> Ref[str]:
+        return Ref(f"{self.path}.target", AccountId)
+
+    @property
+    def amount_minor(self) -> Ref[int]:
+        return Ref(f"{self.path}.amount_minor", money.Amount)
+
+
+class Legs(Param[object]):
+    """Who gets how much: a list of 1 to `most` objects of `target` and `amount_minor`.
+
+    `legs[0]` is always there; a step of another leg needs `when=condition(legs[n], "!=", None)`.
+    """
+
+    most: int
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(Legs)
+        object.__setattr__(self, "most", most)
+
+    def __getitem__(self, leg: int) -> Leg:
+        return Leg(f"{self.path}.{leg}")
+
+    def has(self, ref: Ref[object]) -> bool:
+        legs = [self[leg] for leg in range(self.most)]
+        parts = [part for leg in legs for part in (leg, leg.target, leg.amount_minor)]
+        return ref is self or ref in parts
+
+    def may_lack(self, ref: Ref[object]) -> bool:
+        first = self[0]
+        return ref not in (first, first.target, first.amount_minor)
+
+    def problem(self, value: object) -> str | None:
+        if type(value) is not list or not 1 <= len(value) <= self.most:  # pyright: ignore[reportUnknownArgumentType]
+            return f"must be a list of 1 to {self.most} legs"
+        for number, leg in enumerate(cast("list[object]", value)):
+            if type(leg) is not dict or leg.keys() != {"target", "amount_minor"}:
+                return f"leg {number} must have target and amount_minor and no more"
+            parts = cast("dict[str, object]", leg)
+            wrong = Account().problem(parts["target"])
+            if wrong is None and not money.is_amount(parts["amount_minor"]):
+                wrong = "amount_minor " + (Amount().problem(None) or "")
+            if wrong is not None:
+                return f"leg {number}: {wrong}"
+        return None
+
+
 class Params:
     """The parameters of one definition, declared as class attributes."""
 
     @classmethod
     def declared(cls) -> tuple[Param[object], ...]:
-        """The parameters in the order of their declaration."""
-        return tuple(
-            cast("Param[object]", value) for value in vars(cls).values() if isinstance(value, Param)
-        )
-
-
-@dataclass(frozen=True)
-class Differ:
-    """A rule: the two parameters must not have the same value."""
-
-    one: Param[object]
-    other: Param[object]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.one.name, self.other.name)
-
-    def problem(self, params: Mapping[str, object]) -> Problem | None:
-        if params.get(self.one.name) != params.get(self.other.name):
-            return None
-        return (self.other.name, f"must differ from {self.one.name}")
-
-
-def check(
-    declared: Sequence[Param[object]], rules: Sequence[Differ], params: Mapping[str, object]
-) -> list[Problem]:
-    """Everything that is wrong with `params`, at most `MAX_PROBLEMS`; empty when they are good.
-
-    Rules are looked at only when every single value is good.
-    """
-    problems: list[Problem] = []
-    known = 0
-    for param in declared:
-        if param.name in params:
-            known += 1
-            reason = param.problem(params[param.name])
-            if reason is not None:
-                problems.append((param.name, reason))
-        elif not param.optional:
-            problems.append((param.name, "is required"))
-    if known != len(params):
-        names = {param.name for param in declared}
-        unknown = (name for name in params if name not in names)
-        for _, name in zip(range(MAX_PROBLEMS), unknown, strict=False):
-            problems.append((name[:64], "is not a parameter of this definition"))
-    if not problems:
-        found = (rule.problem(params) for rule in rules)
-        problems.extend(problem for problem in found if problem is not None)
-    return problems[:MAX_PROBLEMS]
+        """The parameters in the order of their declaration, inherited ones first."""
+        declared = {
+            name: cast("Param[object]", value)
+            for base in reversed(cls.__mro__)
+            for name, value in vars(base).items()
+            if isinstance(value, Param)
+        }
+        return tuple(declared.values())

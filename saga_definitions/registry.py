@@ -6,10 +6,25 @@ New sagas start on the latest version; running ones carry their plan with them a
 from collections.abc import Iterable
 from functools import cache
 
+from saga_definitions.approved_transfer import APPROVED_TRANSFER
 from saga_definitions.compiler import DefinitionError
 from saga_definitions.dsl import Definition
+from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
+from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
+
+
+class UnknownDefinition(Exception):
+    """There is no definition, or no such version of it, that `asked` stands for."""
+
+    def __init__(self, asked: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"there is no definition {asked[:80]!r}; there are {', '.join(known)}, each as NAME or "
+            "NAME@VERSION"
+        )
+        self.asked = asked
 
 
 class Registry:
@@ -35,6 +50,21 @@ class Registry:
         """One version of a definition."""
         return self._by_version.get((name, version))
 
+    def versions(self, name: str) -> tuple[int, ...]:
+        """The versions of a name, the oldest first; empty when there is no such name."""
+        return tuple(sorted(version for one, version in self._by_version if one == name))
+
+    def find(self, text: str) -> Definition:
+        """By NAME, which is the latest version, or NAME@VERSION. Raises `UnknownDefinition`."""
+        name, at, version = text.partition("@")
+        found = self._latest.get(name)
+        if at:
+            found = self._by_version.get((name, int(version) if version.isdecimal() else 0))
+        if found is None:
+            known = (f"{one}@{number}" for one, number in sorted(self._by_version))
+            raise UnknownDefinition(text, known)
+        return found
+
     def names(self) -> tuple[str, ...]:
         """The names that can be started, sorted."""
         return tuple(sorted(self._latest))
@@ -43,4 +73,13 @@ class Registry:
 @cache
 def shipped() -> Registry:
     """The definitions that ship."""
-    return Registry((TRANSFER, RESERVED_TRANSFER))
+    return Registry(
+        (
+            TRANSFER,
+            RESERVED_TRANSFER,
+            SPLIT_TRANSFER,
+            FX_TRANSFER,
+            APPROVED_TRANSFER,
+            SCHEDULED_TRANSFER,
+        )
+    )

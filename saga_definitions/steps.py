@@ -4,14 +4,15 @@ Nothing is checked here; `compiler.py` looks at a definition as a whole.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from messages.account import Asked, EffectId
-from messages.plan import Retry
-from saga_definitions.params import Ref
+from messages.plan import Retry, Test
+from saga_definitions.params import Instant, Person, Ref
 
 Value = Ref[object] | str | int
+Side = Value | None
 
 _PASSES = ("clock_ahead",)
 FORWARD: Final = Retry(attempts=3, retryable=_PASSES)
@@ -29,19 +30,51 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The command for the text in the field `by` of the step's result, or `otherwise`."""
+
+    by: str
+    cases: Mapping[str, Command]
+    otherwise: Command
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`left` `test` `right`; see `messages.plan.Condition`."""
+
+    left: Side
+    test: Test
+    right: Side
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a step without a command waits for: someone's word, though not that of `not_by`."""
+
+    timeout_ms: int
+    not_by: Person | None
+
+
+@dataclass(frozen=True)
 class Step:
-    """One step as written down. `after` None: after the step written before it."""
+    """One step as written down. `after` None: after the step written before it. `do` None: it
+    waits for `wait`."""
 
     name: str
-    do: Command
-    undo: Command | None
-    after: tuple[str, ...] | None
-    irreversible: bool
-    pivot: bool
-    retry: Retry
-    undo_retry: Retry
-    timeout_ms: int
-    on_timeout: Literal["retry", "compensate"]
+    do: Command | None
+    undo: Command | None = None
+    after: tuple[str, ...] | None = None
+    irreversible: bool = False
+    pivot: bool = False
+    retry: Retry = FORWARD
+    undo_retry: Retry = BACKWARD
+    timeout_ms: int = 10_000
+    on_timeout: Literal["retry", "compensate"] = "retry"
+    wait: Signal | Instant | None = None
+    when: tuple[Condition, ...] = ()
+    by: Instant | None = None
+    undo_by: str = ""
+    undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
 
 
 def command(kind: type[Asked], **fields: Value) -> Command:
@@ -59,11 +92,31 @@ def result_of(step: str, field: str) -> Ref[Any]:
     return Ref(f"steps.{step}.result.{field}")
 
 
+def condition(left: Side, test: Test, right: Side) -> Condition:
+    """For `when=`: compares parameters, results of earlier steps and literals.
+
+    `condition(p.fee_minor, "!=", None)` holds when the optional parameter is there.
+    """
+    return Condition(left, test, right)
+
+
+def choose(by: str, cases: Mapping[str, Command], *, otherwise: Command) -> Choice:
+    """For `undo=`: the command for the text that the step was answered with in the field `by`.
+
+    `otherwise` is sent when the result says none of the cases, and when nobody answered: it must
+    be right then too.
+    """
+    return Choice(by, cases, otherwise)
+
+
+When = Condition | tuple[Condition, ...]
+
+
 def step(
     name: str,
     *,
     do: Command,
-    undo: Command | None = None,
+    undo: Command | Choice | None = None,
     after: tuple[str, ...] | None = None,
     irreversible: bool = False,
     pivot: bool = False,
@@ -71,15 +124,60 @@ def step(
     undo_retry: Retry = BACKWARD,
     timeout_ms: int = 10_000,
     on_timeout: Literal["retry", "compensate"] = "retry",
+    when: When = (),
+    by: Instant | None = None,
 ) -> Step:
     """One step: a command and either its `undo`, or `pivot`, or (past the pivot) `irreversible`.
 
-    `after` names the steps that must have succeeded before; left out: the step written before.
+    `after` names the steps that must be done before; left out: the step written before.
     `timeout_ms` is how long one attempt waits for its answer; `on_timeout` "compensate" gives a
     reversible step up at the first one. An undo is tried again on every refusal and time-out.
+    `when`: unless all of it holds the step is skipped. `by`: later than that the step is not asked
+    for any more, which refuses it.
     """
     if retry is None:
         retry = INSISTENT if pivot or irreversible else FORWARD
+    choice = undo if isinstance(undo, Choice) else None
     return Step(
-        name, do, undo, after, irreversible, pivot, retry, undo_retry, timeout_ms, on_timeout
+        name,
+        do,
+        undo.otherwise if isinstance(undo, Choice) else undo,
+        after,
+        irreversible,
+        pivot,
+        retry,
+        undo_retry,
+        timeout_ms,
+        on_timeout,
+        when=_all_of(when),
+        by=by,
+        undo_by=choice.by if choice else "",
+        undo_cases=choice.cases if choice else {},
     )
+
+
+def wait_for(
+    signal: str,
+    *,
+    timeout_ms: int,
+    not_by: Person | None = None,
+    after: tuple[str, ...] | None = None,
+    when: When = (),
+) -> Step:
+    """Wait for a person's approval or an outside event, the signal of this name.
+
+    A rejection refuses the step, and so do `timeout_ms` without a signal. `not_by`: the person
+    whose approval doesn't count. What comes along becomes the step's result.
+    """
+    return Step(signal, None, after=after, wait=Signal(timeout_ms, not_by), when=_all_of(when))
+
+
+def wait_until(
+    name: str, at: Instant, *, after: tuple[str, ...] | None = None, when: When = ()
+) -> Step:
+    """Wait for an instant, however far off; not at all when it is past."""
+    return Step(name, None, after=after, wait=at, when=_all_of(when))
+
+
+def _all_of(when: When) -> tuple[Condition, ...]:
+    return (when,) if isinstance(when, Condition) else when

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from messages.saga import SagaStarted, StartRefused, StartRepeated, StartSaga
+from messages.saga import SagaAccepted, StartRefused, StartRepeated, StartSaga
 from messages.wire import encode
 from simulation.callers import Exchange
 from simulation.courses import Courses
@@ -18,7 +18,13 @@ def answers(histories: Histories, courses: Courses, exchanges: list[Exchange]) -
         if (place, offset) not in counting:
             yield f"{where} was told to a caller but does not count"
             continue
-        if histories.records[place][offset].value != encode(event):
+        if isinstance(event, SagaAccepted):
+            fields = counting[place, offset].fields
+            said = (fields["type"], fields["saga_id"], fields["request_id"])
+            same = said == ("saga.SagaStarted.v1", event.saga_id, event.request_id)
+        else:
+            same = histories.records[place][offset].value == encode(event)
+        if not same:
             yield f"{where} is not what was told to a caller"
         if isinstance(request, StartSaga):
             for what in _start(request, event, offset, courses):
@@ -27,7 +33,7 @@ def answers(histories: Histories, courses: Courses, exchanges: list[Exchange]) -
 
 def _start(
     request: StartSaga,
-    event: SagaStarted | StartRepeated | StartRefused,
+    event: SagaAccepted | StartRepeated | StartRefused,
     offset: int,
     courses: Courses,
 ) -> Iterator[str]:

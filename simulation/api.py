@@ -1,4 +1,4 @@
-"""A process of the API as the services see it: it puts requests on inputs and follows journals.
+"""A process of the API as the services see it: it puts requests on inputs and follows answers.
 
 The real one (`api/gateway.py`) does the same behind HTTP; both stand on `journal.requests` and
 `journal.tail`, so these are simulated too.
@@ -9,26 +9,30 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from account_service.fingerprint import fingerprint
-from account_service.service import EVENTS as ACCOUNT_EVENTS
+from account_service.service import ANSWERS as ACCOUNT_ANSWERS
 from account_service.service import TOPICS as ACCOUNT
 from journal.log import Place
 from journal.memory_log import MemoryLog
 from journal.records import request_entry
 from journal.requests import RequestInDoubt, Requests, TooManyRequests
-from journal.tail import Start, Tail
+from journal.tail import Tail
 from messages.account import AccountCommand
 from messages.routing import partition_of
 from messages.saga import (
     RecoverSaga,
     RecoveryAccepted,
     RecoveryRefused,
-    SagaStarted,
+    SagaAccepted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
+    SignalSaga,
     StartRefused,
     StartRepeated,
     StartSaga,
 )
 from messages.wire import encode, type_name
-from orchestrator.service import EVENTS as SAGA_EVENTS
+from orchestrator.service import ANSWERS as SAGA_ANSWERS
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from simulation.process import Gate, GatedLog
 from simulation.weather import SeededWeather
@@ -37,7 +41,7 @@ ANSWER_S = 10.0
 
 
 class Heard(NamedTuple):
-    """An answer to a caller: the event, and where the API found it."""
+    """An answer to a caller: the event, and where in a journal it stands."""
 
     place: Place
     offset: int
@@ -67,13 +71,9 @@ class Api:
     def start(self) -> None:
         self._lives += 1
         log = GatedLog(self._log, self._weather, Gate())
-        places = [
-            topics.journal_at(partition)
-            for topics in (ORCHESTRATOR, ACCOUNT)
-            for partition in range(self._partitions)
-        ]
-        codecs = {ORCHESTRATOR.journal: SAGA_EVENTS, ACCOUNT.journal: ACCOUNT_EVENTS}
-        self._tail = Tail(log, codecs, {place: Start(0, -1) for place in places})
+        codecs = {ORCHESTRATOR.answers: SAGA_ANSWERS, ACCOUNT.answers: ACCOUNT_ANSWERS}
+        places = [Place(topic, part) for topic in codecs for part in range(self._partitions)]
+        self._tail = Tail(log, codecs, {place: len(self._log.records[place]) for place in places})
         self._requests = Requests(log, max_waiting=100)
         name = f"tail-{self.name}.{self._lives}"
         self._follower = asyncio.create_task(self._tail.run(), name=name)
@@ -96,7 +96,7 @@ class Api:
 
         def answers(event: Any) -> bool:
             return (
-                isinstance(event, SagaStarted | StartRepeated | StartRefused)
+                isinstance(event, SagaAccepted | StartRepeated | StartRefused)
                 and event.request_id == command.request_id
             )
 
@@ -109,6 +109,18 @@ class Api:
         def answers(event: Any) -> bool:
             return (
                 isinstance(event, RecoveryAccepted | RecoveryRefused)
+                and event.request_id == command.request_id
+            )
+
+        place = self._place(ORCHESTRATOR.input, command.saga_id)
+        return await self._ask(place, command.saga_id, command, command.request_id, answers)
+
+    async def signal_saga(self, command: SignalSaga) -> Heard:
+        """Raises NoAnswer."""
+
+        def answers(event: Any) -> bool:
+            return (
+                isinstance(event, SignalAccepted | SignalRepeated | SignalRefused)
                 and event.request_id == command.request_id
             )
 
@@ -132,7 +144,7 @@ class Api:
         self,
         place: Place,
         key: str,
-        command: StartSaga | RecoverSaga | AccountCommand,
+        command: StartSaga | RecoverSaga | SignalSaga | AccountCommand,
         request_id: str,
         answers: Callable[[Any], bool],
     ) -> Heard:

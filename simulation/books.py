@@ -13,7 +13,11 @@ from simulation.history import Fact, Histories
 _NO_CHANGE: Final = frozenset(
     ("account.CommandRefused", "account.EffectRepeated", "account.EffectVoided")
 )
-_IN: Final = {"account.Deposited": "world", "account.Credited": "transit"}
+_IN: Final = {
+    "account.Deposited": "world",
+    "account.Credited": "transit",
+    "account.CreditedOnHold": "transit",
+}
 _OUT: Final = {"account.Withdrawn": "world", "account.Debited": "transit"}
 
 
@@ -98,6 +102,8 @@ class Books:
             self._move(account, -amount, "transit", fields)
         elif fact.type in _IN:
             self._move(account, amount, _IN[fact.type], fields)
+            if fact.type == "account.CreditedOnHold":
+                account.holds[fields["effect_id"]] = amount
         elif fact.type in _OUT:
             self._move(account, -amount, _OUT[fact.type], fields)
         elif fact.type == "account.AccountClosed" and (account.balance or account.holds):

@@ -5,6 +5,7 @@ for something else under a key they have used.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Final, NamedTuple
 
@@ -19,7 +20,8 @@ from messages.account import (
     Withdraw,
 )
 from messages.identity import fingerprint, request_effect_id, saga_id
-from messages.saga import RecoverSaga, StartSaga
+from messages.saga import RecoverSaga, SignalSaga, StartSaga
+from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import Conditions
 from simulation.definitions import Drawn
@@ -27,6 +29,8 @@ from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
 CURRENCIES: Final = ("EUR", "USD")
+LIQUIDITY: Final = {"EUR": "bank-eur", "USD": "bank-usd"}
+RATES: Final = ("0.5", "1.0837", "0.922763678")
 PATIENCE: Final = 4
 """How often a caller asks again in bad weather before giving up."""
 
@@ -61,7 +65,8 @@ class Callers:
         self.exchanges: list[Exchange] = []
         self.open: list[StartSaga | AccountCommand] = []
         """Requests that were given up without an answer."""
-        self.accounts = [f"acc-{i}" for i in range(conditions.accounts)]
+        self._customers = [f"acc-{i}" for i in range(conditions.accounts)]
+        self.accounts = [*self._customers, *LIQUIDITY.values()]
 
     async def run(self) -> None:
         rng, conditions = self._rng, self._conditions
@@ -71,8 +76,10 @@ class Callers:
         ]
         rng.shuffle(acts)
         async with asyncio.TaskGroup() as tasks:
-            for number, account in enumerate(self.accounts):
-                tasks.create_task(self._open_account(account, number))
+            for number, account in enumerate(self._customers):
+                tasks.create_task(self._open_account(account, CURRENCIES[number % 5 == 4]))
+            for currency, account in LIQUIDITY.items():
+                tasks.create_task(self._open_account(account, currency))
             for caller in range(conditions.callers):
                 tasks.create_task(self._call(acts[caller :: conditions.callers]))
 
@@ -90,9 +97,8 @@ class Callers:
                 tasks.create_task(again(request))
         return sorted(still_open)
 
-    async def _open_account(self, account: str, number: int) -> None:
+    async def _open_account(self, account: str, currency: str) -> None:
         rng = self._rng
-        currency = CURRENCIES[number % 5 == 4]
         now_ms = simulated_ms()
         await self._ask(
             OpenAccount(
@@ -124,6 +130,8 @@ class Callers:
             answered = await self._ask(request)
             if isinstance(request, StartSaga):
                 self._sagas.append(request.saga_id)
+                if request.definition == "approved":
+                    await self._decide(request)
             if rng.random() < 0.08 and self._sagas:
                 await self._recover(rng.choice(self._sagas))
             if rng.random() < 0.1:
@@ -174,6 +182,32 @@ class Callers:
             except NoAnswer as error:
                 self._happened[error.why] += 1
 
+    async def _decide(self, request: StartSaga) -> None:
+        """Persons who approve, reject, forget, or are the same as the one who asks; and who say it
+        again when they hear nothing."""
+        rng = self._rng
+        for name in rng.choice((("approval",), ("approval", "second"), ("second", "approval"))):
+            if rng.random() < 0.15:
+                continue
+            await asyncio.sleep(rng.expovariate(1.0))
+            self._number += 1
+            command = SignalSaga(
+                saga_id=request.saga_id,
+                signal=name,
+                request_id=f"g{self._number}",
+                verdict="approve" if rng.random() < 0.85 else "reject",
+                who=rng.choice(("bea", "bea", "cid", "ann")),
+            )
+            for _ in range(rng.choice((1, 2, PATIENCE))):
+                try:
+                    await rng.choice(self._apis).signal_saga(command)
+                except NoAnswer as error:
+                    self._happened[error.why] += 1
+                else:
+                    if rng.random() < 0.8:
+                        break
+                    self._happened["signal_repeated_on_purpose"] += 1
+
     def _fresh(self, request: StartSaga) -> StartSaga:
         """The same request under a request id of this attempt's own."""
         self._number += 1
@@ -194,19 +228,63 @@ class Callers:
         source, target = rng.sample(known, 2)
         amount = rng.choice((1, rng.randint(1, 500), rng.randint(500, 3_000)))
         currency = CURRENCIES[0] if rng.random() < 0.95 else CURRENCIES[1]
-        name = rng.choice(("transfer", "patient", "reserved_transfer", "collect", "", ""))
+        name = rng.choice(
+            (
+                *("transfer", "patient", "reserved_transfer", "collect") * 2,
+                *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
+                *("",) * 4,
+            )
+        )
         if not name:
             one = rng.choice(self._drawn)
             params = one.params(rng, known, currency)
             return _start(f"key-{self._number}", one.definition.name, params)
-        params = {"amount_minor": amount, "currency": currency}
+        params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])
             params |= {"first": source, "second": second, "target": target}
             params["total_minor"] = 2 * amount
         else:
             params |= {"source": source, "target": target}
+        if name == "approved":
+            params["initiator"] = "ann"
+        elif name == "scheduled_transfer":
+            params["execute_at"] = _instant(rng.randint(-5_000, 60_000))
+        elif name == "split_transfer":
+            del params["target"]
+            params |= self._legs(source, known, amount)
+        elif name == "fx_transfer":
+            params |= self._quote(amount)
         return _start(f"key-{self._number}", name, params)
+
+    def _legs(self, source: str, known: list[str], amount: int) -> dict[str, object]:
+        """`amount` for the first target, less for each that follows."""
+        targets = self._rng.choices([one for one in known if one != source], k=3)
+        parts = [max(1, amount // (n + 1)) for n in range(self._rng.randint(1, 3))]
+        legs = [
+            {"target": t, "amount_minor": part} for t, part in zip(targets, parts, strict=False)
+        ]
+        return {"legs": legs, "amount_minor": sum(parts)}
+
+    def _quote(self, amount: int) -> dict[str, object]:
+        """From an account in the one currency to one in the other, if there is one."""
+        rng = self._rng
+        one, other = rng.sample(CURRENCIES, 2)
+        rate = rng.choice(RATES)
+        dollars = self._customers[4::5] or ["acc-nobody"]
+        euros = [account for account in self._customers if account not in dollars]
+        return {
+            "source": rng.choice(euros if one == "EUR" else dollars),
+            "target": rng.choice(dollars if one == "EUR" else euros),
+            "amount_minor": amount,
+            "currency": one,
+            "target_amount_minor": max(1, converted(amount, one, rate, other)),
+            "target_currency": other,
+            "rate": rate,
+            "quote_ends_at": _instant(rng.randint(0, 30_000)),
+            "source_liquidity": LIQUIDITY[one],
+            "target_liquidity": LIQUIDITY[other],
+        }
 
     def _account_request(self) -> AccountCommand:
         rng = self._rng
@@ -253,6 +331,11 @@ class Callers:
     def _effect(self) -> str:
         self._number += 1
         return request_effect_id(TENANT, f"key-{self._number}", "any")
+
+
+def _instant(in_ms: int) -> str:
+    at = datetime.fromtimestamp((simulated_ms() + in_ms) / 1_000, UTC)
+    return at.isoformat(timespec="milliseconds")
 
 
 def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:

@@ -1,7 +1,9 @@
 """What became of the sagas, folded a second time: states, ends, and what each of them moved."""
 
+import operator
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from simulation.books import Books
@@ -9,12 +11,35 @@ from simulation.history import Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
-    ("saga.StartRepeated", "saga.StartRefused", "saga.AnswerIgnored", "saga.RecoveryRefused")
+    (
+        "saga.StartRepeated",
+        "saga.StartRefused",
+        "saga.AnswerIgnored",
+        "saga.RecoveryRefused",
+        "saga.SignalRepeated",
+        "saga.SignalRefused",
+    )
 )
-_POSTED: Final = {"account.Debited": -1, "account.Captured": -1, "account.Credited": 1}
-
-
-_MOVES: Final = {"account.Debit.v1": -1, "account.Capture.v1": -1, "account.Credit.v1": 1}
+_POSTED: Final = {
+    "account.Debited": -1,
+    "account.Captured": -1,
+    "account.Credited": 1,
+    "account.CreditedOnHold": 1,
+}
+_MOVES: Final = {
+    "account.Debit.v1": -1,
+    "account.Capture.v1": -1,
+    "account.Credit.v1": 1,
+    "account.CreditOnHold.v1": 1,
+}
+_TESTS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 class Course:
@@ -30,6 +55,9 @@ class Course:
     @property
     def state(self) -> str:
         return self.states[-1][1]
+
+    def step(self, name: str) -> dict[str, Any]:
+        return next(step for step in self.plan["steps"] if step["name"] == name)
 
     def state_at(self, offset: int) -> str:
         return [state for begun, state in self.states if begun < offset][-1]
@@ -98,7 +126,7 @@ def ends(courses: Courses, books: Books) -> Iterator[str]:
         for fact in books.moved[saga]:
             fields = fact.fields
             net[fields["account_id"]] += _POSTED.get(fact.type, 0) * fields.get("amount_minor", 0)
-            if fact.type == "account.Held":
+            if fact.type in ("account.Held", "account.CreditedOnHold"):
                 holds.add(fields["effect_id"])
             holds.discard(fields.get("hold_id", ""))
         if holds:
@@ -110,23 +138,53 @@ def ends(courses: Courses, books: Books) -> Iterator[str]:
 
 
 def _due(course: Course) -> dict[str, int]:
-    """What a completed saga moves in all, per account: every step of its plan, once."""
-    commands = {step["name"]: step["do"] for step in course.plan["steps"]}
+    """What a completed saga moves in all, per account: every step of its plan that takes
+    place, once."""
+    steps = {step["name"]: step for step in course.plan["steps"]}
     due: Counter[str] = Counter()
-    for do in commands.values():
-        fields = do["fields"]
+    for step in steps.values():
+        if "do" not in step or not _takes_place(course, step):
+            continue
+        do, fields = step["do"]["type"], step["do"]["fields"]
+        amount = fields
         if "hold_id" in fields:
-            amount = commands[fields["hold_id"]["ref"].removeprefix("effect.")]["fields"]
-        else:
-            amount = fields
-        sign = _MOVES.get(do["type"], 0)
-        due[_given(course, fields["account_id"])] += sign * _given(course, amount["amount_minor"])
+            holding = fields["hold_id"]["ref"].removeprefix("effect.")
+            amount = steps[holding]["do"]["fields"]
+        moved = _MOVES.get(do, 0) * _given(course, amount["amount_minor"])
+        due[_given(course, fields["account_id"])] += moved
     return {account: amount for account, amount in due.items() if amount}
 
 
+def _takes_place(course: Course, step: dict[str, Any]) -> bool:
+    """Whether all conditions of a step hold: comparisons of parameters and literals."""
+    return all(
+        _TESTS[test["test"]](_given(course, test["left"]), _given(course, test["right"]))
+        for test in step.get("when", ())
+    )
+
+
 def _given(course: Course, value: Any) -> Any:
-    """What a template's field stands for: a parameter or itself."""
-    return course.params[value["ref"].removeprefix("params.")] if type(value) is dict else value
+    """What stands in a plan for a parameter, also one inside of one, or for itself; None for a
+    parameter that was left out."""
+    if type(value) is not dict:
+        return value
+    found: Any = course.params
+    for part in value["ref"].removeprefix("params.").split("."):
+        if type(found) is list:
+            found = {str(i): one for i, one in enumerate(found)}
+        found = found.get(part)
+    return found
+
+
+def _ms(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp() * 1_000
+
+
+def _passed(fact: Fact) -> bool:
+    """Whether a step had what it waited for."""
+    if fact.type == "saga.SignalAccepted":
+        return bool(fact.fields["verdict"] == "approve")
+    return fact.type == "saga.WaitEnded" and not fact.fields["reason"]
 
 
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
@@ -141,10 +199,21 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             if fact.type == "saga.StepSucceeded":
                 done[saga].add((fields["step"], fields["direction"]))
+            if fact.type == "saga.StepSkipped" or _passed(fact):
+                done[saga].add((fields["step"], "do"))
+                # Nothing is to be taken back of it.
+                done[saga].add((fields["step"], "undo"))
+            if fact.type == "saga.StepSkipped" and _takes_place(
+                courses.by_id[saga], courses.by_id[saga].step(fields["step"])
+            ):
+                yield f"courses: {saga}: {fields['step']} is skipped although its conditions hold"
             if fact.type != "saga.StepRequested":
                 continue
             step, direction = fields["step"], fields["direction"]
             asked[saga].add((step, direction))
+            execute_at = courses.by_id[saga].params.get("execute_at")
+            if execute_at and _ms(execute_at) > fields["at_ms"]:
+                yield f"courses: {saga}: {step} is asked for before {execute_at}"
             for planned in courses.by_id[saga].plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
                 if direction == "do" and name == step:

@@ -1,5 +1,6 @@
 """The sagas that the simulated bank runs: those that ship, one with parallel steps, one that waits
-and tries again, and two that nobody wrote: their graphs, policies and time-outs are drawn."""
+and tries again, one for whose approvals nobody has days, and two that nobody wrote: their graphs,
+policies and time-outs are drawn."""
 
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -13,14 +14,20 @@ from saga_definitions.dsl import (
     Definition,
     Differ,
     Params,
+    Person,
     Retry,
     command,
+    condition,
     define,
     effect_of,
     step,
+    wait_for,
 )
+from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.registry import Registry
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
+from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.steps import Step
 from saga_definitions.transfer import TRANSFER
 from simulation.conditions import stream
@@ -121,7 +128,61 @@ PATIENT = define(
 """A transfer that tries refusals again and soon loses its patience with silence: all of a saga's
 timers are in it."""
 
-WRITTEN: Final = (TRANSFER, RESERVED_TRANSFER, COLLECT, PATIENT)
+
+class ApprovedParams(Params):
+    source = Account()
+    target = Account()
+    amount_minor = Amount()
+    currency = Currency()
+    initiator = Person()
+
+
+r = ApprovedParams()
+_LARGE = condition(r.amount_minor, ">", 300)
+_HUGE = condition(r.amount_minor, ">", 1_000)
+
+APPROVED = define(
+    "approved",
+    version=1,
+    params=r,
+    rules=(Differ(r.source, r.target),),
+    deadline_ms=30_000,
+    steps=(
+        step(
+            "hold",
+            do=command(Hold, account_id=r.source, amount_minor=r.amount_minor, currency=r.currency),
+            undo=command(Release, account_id=r.source, hold_id=effect_of("hold")),
+            after=(),
+        ),
+        wait_for("approval", timeout_ms=20_000, not_by=r.initiator, when=_LARGE, after=("hold",)),
+        wait_for("second", timeout_ms=30_000, not_by=r.initiator, when=_HUGE, after=()),
+        step(
+            "credit",
+            do=command(
+                Credit, account_id=r.target, amount_minor=r.amount_minor, currency=r.currency
+            ),
+            pivot=True,
+            after=("approval", "second"),
+        ),
+        step(
+            "capture",
+            do=command(Capture, account_id=r.source, hold_id=effect_of("hold")),
+            irreversible=True,
+        ),
+    ),
+)
+"""A large transfer needs one approval, a huge one two, which wait side by side."""
+
+WRITTEN: Final = (
+    TRANSFER,
+    RESERVED_TRANSFER,
+    COLLECT,
+    PATIENT,
+    APPROVED,
+    SPLIT_TRANSFER,
+    FX_TRANSFER,
+    SCHEDULED_TRANSFER,
+)
 
 _WORTH_ANOTHER_TRY: Final = (
     "insufficient_funds",

@@ -28,10 +28,13 @@ _DECIDED: Final = frozenset(
         "saga.StartRefused",
         "saga.RecoveryAccepted",
         "saga.RecoveryRefused",
+        "saga.SignalAccepted",
+        "saga.SignalRepeated",
+        "saga.SignalRefused",
     )
 )
 _ANSWERED: Final = frozenset(("saga.StepSucceeded", "saga.StepRefused", "saga.AnswerIgnored"))
-_OWN_WORDS: Final = "command_unresolved"
+_OWN_WORDS: Final = ("command_unresolved", "too_late")
 
 Links = dict[tuple[str, str], int]
 """(source, destination) -> how many messages."""
@@ -91,7 +94,7 @@ def _sent(journal: Journal, partitions: int, sent: Links) -> Iterator[str]:
 
 def _links(sent: Links, received: Links) -> Iterator[str]:
     for (source, to), number in sent.items():
-        if to.startswith("deadletter"):
+        if to.startswith("deadletter") or ".answers/" in to:
             continue
         got = received.get((source, to), 0)
         if got != number:
@@ -131,7 +134,7 @@ def _commands_and_answers(histories: Histories) -> Iterator[str]:
                 continue
             if fact.type == "saga.StepRequested":
                 requested[_step(fact.fields)] += 1
-            elif fact.type in _ANSWERED and fact.fields.get("reason") != _OWN_WORDS:
+            elif fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS:
                 answered[_step(fact.fields)] += 1
     requested.update(map(_step, _copies(histories, ACCOUNT_INPUT)))
     for journal in histories.accounts:

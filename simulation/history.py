@@ -17,9 +17,30 @@ SAGA_INPUT: Final = "orchestrator.input"
 SAGA_JOURNAL: Final = "orchestrator.journal"
 ACCOUNT_INPUT: Final = "account.input"
 ACCOUNT_JOURNAL: Final = "account.journal"
+ANSWERS_OF: Final = {SAGA_JOURNAL: "orchestrator.answers", ACCOUNT_JOURNAL: "account.answers"}
 INPUT_OF: Final = {SAGA_JOURNAL: SAGA_INPUT, ACCOUNT_JOURNAL: ACCOUNT_INPUT}
 
 _OPENED: Final = b"journal.Opened.v1"
+_TOLD: Final = frozenset(
+    "saga." + name
+    for name in (
+        "SagaStarted",
+        "StartRepeated",
+        "StartRefused",
+        "CompensationStarted",
+        "SagaCompleted",
+        "SagaCompensated",
+        "SagaParked",
+        "SagaResumed",
+        "RecoveryAccepted",
+        "RecoveryRefused",
+        "StepWaiting",
+        "WaitEnded",
+        "SignalAccepted",
+        "SignalRepeated",
+        "SignalRefused",
+    )
+)
 
 
 class Fact(NamedTuple):
@@ -110,6 +131,8 @@ def destination(fact: Fact, partitions: int) -> str:
         return "deadletter/0"
     if fields.get("reply_to") and fields.get("saga_id"):
         return f"{fields['reply_to']}/{partition_of(fields['saga_id'], partitions)}"
+    if fact.type.startswith("account.") or fact.type in _TOLD:
+        return str(Place(ANSWERS_OF[fact.place.topic], fact.place.partition))
     return ""
 
 

@@ -16,7 +16,7 @@ from journal.log import AppendInDoubt, LogError
 from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
-from orchestrator import course, saga, timers
+from orchestrator import course, references, saga, signals, timers
 from read_model import batch, projection
 
 
@@ -194,6 +194,18 @@ def _projector_without_epoch(original: Any) -> Any:
     return begin
 
 
+def _anybody_approves(_: Any) -> Any:
+    return lambda saga, node, who: False
+
+
+def _conditions_are_not_read(_: Any) -> Any:
+    return lambda self, condition: True
+
+
+def _every_time_is_past(_: Any) -> Any:
+    return lambda self, path: 0
+
+
 _ALL: Final = (
     Mutant(
         "the offset of an append is not checked", (epoch.Epoch, "_look_between", _no_offset_check)
@@ -259,6 +271,14 @@ _ALL: Final = (
         (batch.Cursor, "__init__", _projector_without_epoch),
     ),
     Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
+    Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
+    Mutant(
+        "conditions of steps are not read", (references.Facts, "meet", _conditions_are_not_read)
+    ),
+    Mutant(
+        "a time to come passes for a past one",
+        (references.Facts, "instant_ms", _every_time_is_past),
+    ),
 )
 
 MUTANTS: Final[Mapping[str, Mutant]] = MappingProxyType({mutant.name: mutant for mutant in _ALL})

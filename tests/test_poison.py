@@ -5,7 +5,7 @@ can be written, read again and put into a snapshot: else one record would end pr
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from account_service import service as accounts
 from account_service.machine import AccountMachine
-from api.hearing import HEARD
 from audit.journals import _CODECS as AUDITED
 from journal import snapshots
 from journal.clock import SystemClock
@@ -26,7 +25,7 @@ from journal.memory_log import MemoryLog
 from journal.processor import Ending, Processor
 from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE, RecordRejected, request_entry
 from journal.service import Service, Tuning
-from journal.topics import DEAD_LETTERS, dead_letter_spec
+from journal.topics import ANSWERS, DEAD_LETTERS, dead_letter_spec
 from messages.account import Deposit, Hold, OpenAccount
 from messages.saga import SagaCompleted, StartSaga, StepApplied
 from messages.wire import Codec, Undecodable, encode, type_name
@@ -43,7 +42,7 @@ DECODERS: dict[str, tuple[Callable[[bytes], Any], list[bytes]]] = {
     "account.journal": (accounts.EVENTS.decode, [*poison.ACCOUNT_EVENTS, *poison.KERNEL]),
     "orchestrator.input": (sagas.INPUTS.decode, poison.INPUTS),
     "orchestrator.journal": (sagas.EVENTS.decode, [*poison.SAGA_EVENTS, *poison.KERNEL]),
-    "api": (HEARD.decode, poison.SAGA_EVENTS),
+    "orchestrator.answers": (sagas.ANSWERS.decode, poison.SAGA_EVENTS),
     "dead letters": (REJECTED.decode, poison.KERNEL),
     "manifests": (snapshots._decode_manifest, poison.SNAPSHOTS),
     **{f"audit of {topic}": (codec.decode, JOURNALLED) for topic, codec in AUDITED.items()},
@@ -149,12 +148,19 @@ def evolve(machine: Machine[Any, Any], message: Any, now_ms: int = NOW_MS) -> li
     return events
 
 
+HEARS_ACCOUNTS: Mapping[str, Codec[Any]] = {
+    "orchestrator.input": sagas.INPUTS,
+    ANSWERS: accounts.ANSWERS,
+}
+HEARS_SAGAS: Mapping[str, Codec[Any]] = {"account.input": accounts.INPUTS, ANSWERS: sagas.ANSWERS}
+
+
 def bears(
     machine: Machine[Any, Any],
     fresh: Machine[Any, Any],
     inputs: Codec[Any],
     events: Codec[Any],
-    receiver: Codec[Any],
+    receivers: Mapping[str, Codec[Any]],
     values: Sequence[bytes],
 ) -> None:
     """Feed `machine` what can be decoded; all that follows can be written and read."""
@@ -165,10 +171,10 @@ def bears(
         except Undecodable:
             continue
         now_ms += 1
-        check(machine, [*machine.decide(message, now_ms)], events, receiver, at_least=1)
+        check(machine, [*machine.decide(message, now_ms)], events, receivers, at_least=1)
         if (due_ms := machine.next_due_ms()) is not None and due_ms < now_ms + 60_000:
             now_ms = max(now_ms, due_ms)
-            check(machine, [*machine.fire(now_ms)], events, receiver)
+            check(machine, [*machine.fire(now_ms)], events, receivers)
     for chunk in machine.snapshot():
         fresh.restore(chunk)
     assert [*fresh.snapshot()] == [*machine.snapshot()]
@@ -178,7 +184,7 @@ def check(
     machine: Machine[Any, Any],
     decided: list[Any],
     events: Codec[Any],
-    receiver: Codec[Any],
+    receivers: Mapping[str, Codec[Any]],
     at_least: int = 0,
 ) -> None:
     assert len(decided) >= at_least
@@ -188,7 +194,7 @@ def check(
         assert machine.key_of(event).encode()
         machine.evolve(event)
         for output in machine.outputs(event):
-            receiver.decode(output.value)
+            receivers[output.topic].decode(output.value)
 
 
 def one_after_another(of: list[bytes]) -> st.SearchStrategy[list[bytes]]:
@@ -203,7 +209,7 @@ def test_an_account_bears_whatever_can_be_decoded(values: list[bytes]):
         AccountMachine(),
         accounts.INPUTS,
         accounts.EVENTS,
-        sagas.INPUTS,
+        HEARS_ACCOUNTS,
         values,
     )
 
@@ -211,7 +217,7 @@ def test_an_account_bears_whatever_can_be_decoded(values: list[bytes]):
 @fuzz(250)
 @given(one_after_another(poison.INPUTS))
 def test_a_saga_bears_whatever_can_be_decoded(values: list[bytes]):
-    bears(saga_machine(), SagaMachine(), sagas.INPUTS, sagas.EVENTS, accounts.INPUTS, values)
+    bears(saga_machine(), SagaMachine(), sagas.INPUTS, sagas.EVENTS, HEARS_SAGAS, values)
 
 
 def test_an_account_bears_whatever_one_member_of_a_command_is():
@@ -219,7 +225,12 @@ def test_an_account_bears_whatever_one_member_of_a_command_is():
         for spoilt in poison.each_member_spoilt(value):
             machine = account_machine()
             bears(
-                machine, AccountMachine(), accounts.INPUTS, accounts.EVENTS, sagas.INPUTS, [spoilt]
+                machine,
+                AccountMachine(),
+                accounts.INPUTS,
+                accounts.EVENTS,
+                HEARS_ACCOUNTS,
+                [spoilt],
             )
 
 
@@ -227,7 +238,7 @@ def test_a_saga_bears_whatever_one_member_of_a_message_is():
     for value in poison.INPUTS:
         for spoilt in poison.each_member_spoilt(value):
             machine = saga_machine()
-            bears(machine, SagaMachine(), sagas.INPUTS, sagas.EVENTS, accounts.INPUTS, [spoilt])
+            bears(machine, SagaMachine(), sagas.INPUTS, sagas.EVENTS, HEARS_SAGAS, [spoilt])
 
 
 @pytest.mark.parametrize(("kind", "member"), [(StartSaga, "params"), (StepApplied, "result")])
@@ -237,7 +248,7 @@ def test_a_saga_bears_every_depth_that_can_be_decoded(kind: Any, member: str):
     for depth in range(1, 1_001):
         deep = poison.nested(value, member, depth)
         machine = saga_machine()
-        bears(machine, SagaMachine(), sagas.INPUTS, sagas.EVENTS, accounts.INPUTS, [deep])
+        bears(machine, SagaMachine(), sagas.INPUTS, sagas.EVENTS, HEARS_SAGAS, [deep])
 
 
 # Partitions

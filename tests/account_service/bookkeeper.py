@@ -19,7 +19,7 @@ class Book:
     balance: int = 0
     closed: bool = False
     frozen: bool = False
-    holds: dict[str, tuple[int, int]] = field(default_factory=dict)
+    holds: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     spent: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     spent_day: int = 0
 
@@ -35,7 +35,7 @@ class Bookkeeper:
         self.books: dict[str, Book] = {}
         self.world: dict[str, int] = defaultdict(int)
         self.transit: dict[tuple[str, str], int] = defaultdict(int)
-        self.counted_on: dict[str, int] = {}
+        self.counted_on: dict[str, int | None] = {}
         """Debit or capture -> the day it counted on, for those that can be given back."""
 
     def note(self, event: AccountEvent) -> None:
@@ -89,6 +89,11 @@ class Bookkeeper:
                     assert event.allowance_day == day
                     if day is not None:
                         book.spent[day] = max(0, book.spent[day] - event.amount_minor)
+            case m.CreditedOnHold():
+                self.transit[transit] -= event.amount_minor
+                book.balance += event.amount_minor
+                assert event.balance_minor == book.balance
+                book.holds[event.effect_id] = (event.amount_minor, None)
             case m.Held():
                 assert not book.frozen
                 book.holds[event.effect_id] = (event.amount_minor, today)
@@ -104,7 +109,8 @@ class Bookkeeper:
             case m.Released():
                 amount, day = book.holds.pop(event.hold_id)
                 assert amount == event.amount_minor
-                book.spent[day] = max(0, book.spent[day] - amount)
+                if day is not None:
+                    book.spent[day] = max(0, book.spent[day] - amount)
             case m.LimitsChanged():
                 book.overdraft = event.overdraft_limit_minor
                 book.daily_limit = event.daily_limit_minor
@@ -119,7 +125,7 @@ class Bookkeeper:
             case _:
                 raise AssertionError(event)
         assert -(2**63) < book.balance < 2**63
-        if isinstance(event, (m.Held, m.Captured, m.Released)):
+        if isinstance(event, (m.Held, m.CreditedOnHold, m.Captured, m.Released)):
             assert event.held_minor == sum(amount for amount, _ in book.holds.values())
 
     def _spend(self, book: Book, day: int, amount: int) -> None:

@@ -130,6 +130,16 @@ def credited(amount: int, balance: int, **fields: Any) -> m.Credited:
     return m.Credited(**{**PAST, **money, **fields})
 
 
+def credited_on_hold(amount: int, balance: int, total: int, **fields: Any) -> m.CreditedOnHold:
+    money = {
+        "amount_minor": amount,
+        "balance_minor": balance,
+        "held_minor": total,
+        "currency": "EUR",
+    }
+    return m.CreditedOnHold(**{**PAST, **money, **fields})
+
+
 def held(amount: int, total: int, **fields: Any) -> m.Held:
     money = {"amount_minor": amount, "held_minor": total, "currency": "EUR"}
     return m.Held(**{**PAST, **money, **fields})
@@ -208,6 +218,10 @@ def debit(amount: int, **fields: Any) -> m.Debit:
 
 def credit(amount: int, **fields: Any) -> m.Credit:
     return m.Credit(**{**ASKED, "amount_minor": amount, "currency": "EUR", **fields})
+
+
+def credit_on_hold(amount: int, **fields: Any) -> m.CreditOnHold:
+    return m.CreditOnHold(**{**ASKED, "amount_minor": amount, "currency": "EUR", **fields})
 
 
 def hold(amount: int, **fields: Any) -> m.Hold:

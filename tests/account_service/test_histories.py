@@ -26,6 +26,7 @@ from tests.account_service.statement import (
     change_limits,
     close,
     credit,
+    credit_on_hold,
     debit,
     deposit,
     freeze,
@@ -38,6 +39,7 @@ from tests.account_service.statement import (
 
 HORIZON = 3 * DAY
 ACCOUNTS = ("alice", "bob", "carol")
+HOLDS = (m.Hold, m.CreditOnHold)
 ABOUT_THE_MEMORY = ("effect_reused", "effect_expired", "effect_voided")
 
 accounts = st.sampled_from(("alice",) * 5 + ("bob",) * 3 + ("carol",))
@@ -141,9 +143,16 @@ class Histories(RuleBasedStateMachine):
             self.send(request)
         return request
 
-    @rule(target=holds, amount=amounts, account_id=accounts)
-    def ask_to_hold(self, amount: int, account_id: str) -> Request:
-        request = Request(hold(amount, **self.asked(account_id, 0, None)))
+    @rule(
+        target=holds,
+        ask=st.sampled_from((hold, credit_on_hold)),
+        amount=amounts,
+        account_id=accounts,
+    )
+    def ask_to_hold(
+        self, ask: Callable[..., AccountCommand], amount: int, account_id: str
+    ) -> Request:
+        request = Request(ask(amount, **self.asked(account_id, 0, None)))
         self.send(request)
         return request
 
@@ -207,7 +216,9 @@ class Histories(RuleBasedStateMachine):
             "undoes": done.effect_id,
             "direction": "undo",
         }
-        if isinstance(done, m.Hold):
+        if isinstance(done, m.CreditOnHold):
+            request = Request(capture(done.effect_id, **fields), forward)
+        elif isinstance(done, m.Hold):
             request = Request(release(done.effect_id, **fields), forward)
         else:
             amount = getattr(done, "amount_minor", 1)
@@ -280,12 +291,12 @@ class Histories(RuleBasedStateMachine):
                 forward.given_back += 1
                 assert forward.given_back == 1, "an effect was taken back twice"
         if isinstance(event, m.EffectVoided) and forward is not None:
-            captured_hold = isinstance(forward.command, m.Hold) and forward.applied
+            captured_hold = isinstance(forward.command, HOLDS) and forward.applied
             gone = forward.given_back or captured_hold
             assert gone or not forward.applied, "an applied effect was taken for one that never was"
             if not forward.applied:
                 forward.undone_in_vain = True
-            elif isinstance(forward.command, m.Hold):
+            elif isinstance(forward.command, HOLDS):
                 assert name not in self.ledger.account(event.account_id).holds
 
     def check_the_answer(self, request: Request, event: AccountEvent) -> None:

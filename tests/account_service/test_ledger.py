@@ -11,9 +11,13 @@ from tests.account_service.statement import (
     NOW,
     capture,
     captured,
+    change_limits,
+    close,
     closed,
     credit,
+    credit_on_hold,
     credited,
+    credited_on_hold,
     debit,
     debited,
     deposit,
@@ -400,3 +404,64 @@ def test_an_effect_on_a_closed_account_is_told_its_first_outcome():
 def test_nothing_to_take_back_from_a_frozen_account_is_no_refusal():
     statement = given(opened(), frozen()).when(credit(5, undoes="d"))
     assert isinstance(statement.event, EffectVoided)
+
+
+# Credits on hold
+
+
+def on_hold(**limits):
+    """alice has 100, and 30 more that she can't spend."""
+    statement = given(opened(**limits), deposited(100, 100))
+    return statement.when(credit_on_hold(30, effect_id="c")).then(credited_on_hold(30, 130, 30))
+
+
+def test_a_credit_on_hold_is_there_but_not_to_be_spent():
+    statement = on_hold()
+    told = statement.account()
+    assert (told["balance_minor"], told["available_minor"]) == (130, 100)
+    statement.when(debit(101)).then_refused("insufficient_funds")
+    statement.when(release("c", effect_id="r")).then(released("c", 30))
+    statement.when(debit(130, effect_id="e2")).then(debited(130, 0))
+
+
+def test_a_credit_on_hold_is_taken_back_whatever_has_become_of_the_account():
+    statement = on_hold().when(debit(100)).when(freeze(effect_id="f"))
+    statement.when(change_limits(effect_id="l", transfer_limit_minor=1, daily_limit_minor=0))
+    statement.when(close(effect_id="x")).then_refused("account_not_empty")
+    back = {"effect_id": "u", "undoes": "c"}
+    statement.when(capture("c", **back)).then(captured("c", 30, 0, undoes="c"))
+    statement.when(capture("c", **back)).then(repeated())
+    statement.when(credit_on_hold(30, effect_id="c")).then_refused("effect_voided")
+
+
+def test_a_credit_on_hold_that_never_came_is_voided_and_does_not_come_late():
+    statement = rich().when(capture("c", effect_id="u", undoes="c")).then(voided("c"))
+    statement.when(credit_on_hold(30, effect_id="c")).then_refused("effect_voided")
+
+
+def test_a_credit_on_hold_is_taken_back_after_the_memory_has_forgotten_it():
+    later = NOW + WEEK + HOUR
+    on_hold().when(capture("c", effect_id="u", undoes="c"), at_ms=later).then(
+        captured("c", 30, 100, undoes="c")
+    )
+
+
+def test_a_credit_whose_hold_is_released_stands_when_it_is_repeated():
+    statement = on_hold().when(release("c", effect_id="r"))
+    statement.when(credit_on_hold(30, effect_id="c")).then(repeated(hold_id="c"))
+    assert statement.account()["balance_minor"] == 130
+
+
+def test_a_credit_on_hold_uses_no_daily_limit_and_gives_none_back():
+    statement = on_hold(daily_limit_minor=50).when(debit(20))
+    statement.when(release("c", effect_id="r")).then(released("c", 30))
+    statement.when(debit(31, effect_id="e2")).then_refused("daily_limit_exceeded")
+    statement.when(debit(30, effect_id="e3")).then(debited(30, 80))
+
+
+def test_a_frozen_account_takes_no_credit_on_hold_and_a_closed_one_neither():
+    frozen_one = rich().when(freeze(effect_id="f"))
+    frozen_one.when(credit_on_hold(30)).then_refused("account_frozen")
+    given(opened(), closed()).when(credit_on_hold(30)).then_refused("account_closed")
+    rich().when(credit_on_hold(30, currency="USD")).then_refused("currency_mismatch")
+    rich().when(credit_on_hold(2**63 - 100)).then_refused("balance_overflow")

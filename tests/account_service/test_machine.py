@@ -1,7 +1,9 @@
 """The ledger behind the kernel's protocol."""
 
 from account_service.machine import AccountMachine
+from account_service.service import ANSWERS as SERVICE_ANSWERS
 from journal.machine import Machine, Output
+from journal.topics import ANSWERS
 from messages.account import AccountCommand, AccountEvent, CommandRefused, Debited
 from messages.saga import SagaInput, StepApplied, StepDeclined
 from messages.wire import Codec
@@ -51,10 +53,12 @@ def test_a_refusal_is_answered_whatever_the_machine_holds_by_then():
     assert answer.reason == "account_unknown"
 
 
-def test_a_command_that_nobody_waits_for_has_no_output():
+def test_whoever_asked_from_outside_is_told_the_event():
     machine = AccountMachine()
-    (event,) = machine.decide(open_account(reply_to=""), NOW)
-    assert list(machine.outputs(event)) == []
+    (event,) = machine.decide(open_account(reply_to="", saga_id=""), NOW)
+    (output,) = machine.outputs(event)
+    assert (output.topic, output.key) == (ANSWERS, "alice")
+    assert SERVICE_ANSWERS.decode(output.value) == event
 
 
 def test_a_machine_is_restored_from_its_snapshot():

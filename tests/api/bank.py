@@ -7,18 +7,24 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from httpx import ASGITransport, AsyncClient, Response
+from litestar import Litestar
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from api.app import create_app
 from api.follower import Follower
 from api.gateway import Gateway
-from api.server import checks, follow, projected
+from api.server import checks, follow
 from journal.clock import SystemClock
 from journal.host import Host
+from journal.log import Place
 from journal.memory_log import MemoryLog
+from journal.records import request_entry
 from journal.requests import Requests
 from journal.topics import dead_letter_spec
+from messages.routing import partition_of
+from messages.saga import StepDeclined
+from messages.wire import encode, type_name
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from read_model import database
@@ -31,6 +37,7 @@ class Bank(NamedTuple):
     """`client` speaks HTTP to the app; the parts are there to be disturbed."""
 
     client: AsyncClient
+    app: Litestar
     log: MemoryLog
     follower: Follower
     accounts: Host[Any, Any]
@@ -69,6 +76,25 @@ class Bank(NamedTuple):
         }
         return await self.post("/transfers", body, key, Prefer="wait=10")
 
+    async def park(self, source: str, target: str, amount_minor: int, **more: Any) -> str:
+        """A transfer that is parked, for nobody knows whether its debit is applied; its id. The
+        account service is away from now on: `bank.accounts.own(...)` brings it back."""
+        self.accounts.own(frozenset())
+        body = {"source": source, "target": target, "amount_minor": amount_minor, "currency": "EUR"}
+        asked = await self.post("/transfers", {**body, **more})
+        assert asked.status_code == 202, asked.text
+        saga_id: str = asked.json()["id"]
+        doubt = StepDeclined(
+            saga_id=saga_id, step="debit", direction="do", attempt=1, reason="effect_expired"
+        )
+        place = Place(ORCHESTRATOR.input, partition_of(saga_id, PARTITIONS))
+        entry = request_entry(saga_id, encode(doubt), type_name(doubt), "test", "d")
+        self.log.land(place, [entry])
+        async with asyncio.timeout(15):
+            while (await self.client.get(f"/sagas/{saga_id}")).json().get("state") != "parked":
+                await asyncio.sleep(0.01)
+        return saga_id
+
     async def look(self, path: str, answer: Response) -> dict[str, Any]:
         """GET `path` as of `answer` or later."""
         found = await self.client.get(path, params={"after": answer.json()["as_of"]})
@@ -98,7 +124,7 @@ async def open_bank(database_url: str, answer_s: float = 10.0) -> AsyncGenerator
     sagas.own(frozenset(every))
     engine = database.engine(database_url)
     partitions = {ORCHESTRATOR.name: PARTITIONS, ACCOUNT.name: PARTITIONS}
-    follower = follow(log, partitions, projected(engine))
+    follower = follow(log, partitions)
     requests = Requests(log)
     gateway = Gateway(
         requests,
@@ -120,7 +146,7 @@ async def open_bank(database_url: str, answer_s: float = 10.0) -> AsyncGenerator
                     follower.status != "ok" or accounts.working != every or sagas.working != every
                 ):
                     await asyncio.sleep(0.01)
-            yield Bank(client, log, follower, accounts, sagas, following)
+            yield Bank(client, app, log, follower, accounts, sagas, following)
     finally:
         for task in background:
             task.cancel()

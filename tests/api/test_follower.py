@@ -1,4 +1,4 @@
-"""The follower: begins where the projection is, outlives a broken tail, tells when it is behind."""
+"""The follower: begins at the end, outlives a broken tail, tells when it does not follow."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -6,15 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from account_service.service import EVENTS, TOPICS
+from account_service.service import ANSWERS, TOPICS
 from api.follower import Follower, NotFollowing
 from journal.log import Entry, Place, PositionLost, Reader, Record
 from journal.memory_log import MemoryLog
-from journal.records import EventEntries, Opened, opened_entry
-from journal.tail import Start, Watch
+from journal.records import answer_entry
+from journal.tail import Watch
 from messages.account import Unfrozen
+from messages.wire import encode, type_name
 
-PLACE = Place(TOPICS.journal, 0)
+PLACE = Place(TOPICS.answers, 0)
 LONG_S = 5
 
 
@@ -39,16 +40,9 @@ class BreakingLog(MemoryLog):
 
 
 @asynccontextmanager
-async def following(log: MemoryLog, *starts: Start) -> AsyncGenerator[Follower]:
-    """`starts`: where the projection is, attempt by attempt; the last one stays."""
+async def following(log: MemoryLog) -> AsyncGenerator[Follower]:
     await log.create(TOPICS.specs(1))
-    left = list(starts)
-
-    async def positions() -> Mapping[Place, Start]:
-        start = left.pop(0) if len(left) > 1 else left[0]
-        return {} if start.epoch < 0 else {PLACE: start}
-
-    follower = Follower(log, {TOPICS.journal: EVENTS}, {TOPICS.journal: 1}, positions)
+    follower = Follower(log, {TOPICS.answers: ANSWERS}, {TOPICS.answers: 1})
     task = asyncio.create_task(follower.run())
     try:
         yield follower
@@ -63,13 +57,9 @@ async def until_ok(follower: Follower) -> None:
             await asyncio.sleep(0.01)
 
 
-def opened() -> Entry:
-    return opened_entry(Opened(owner="x", partitions=1, at_ms=0), str(PLACE))
-
-
-def event(epoch: int, offset: int) -> Entry:
-    happened = Unfrozen(account_id="alice", version=offset, at_ms=0, effect_id="e", fingerprint=1)
-    return EventEntries(epoch, str(PLACE)).entry(happened, "alice", offset)
+def answer(version: int) -> Entry:
+    event = Unfrozen(account_id="alice", version=version, at_ms=0, effect_id="e", fingerprint=1)
+    return answer_entry("alice", encode(event), type_name(event), b"account.journal/0", 1, 0)
 
 
 async def heard(watch: Watch) -> int:
@@ -80,40 +70,35 @@ async def heard(watch: Watch) -> int:
 
 
 async def test_before_it_follows_nobody_can_wait() -> None:
-    follower = Follower(MemoryLog(), {}, {}, lambda: asyncio.sleep(0, {}))
-    assert follower.status == "the journals are not followed"
+    follower = Follower(MemoryLog(), {}, {})
+    assert follower.status == "the answers are not followed"
     with pytest.raises(NotFollowing):
         follower.watch("alice")
 
 
 async def test_a_tail_that_breaks_is_replaced() -> None:
     log = BreakingLog()
-    async with following(log, Start(0, -1)) as follower:
+    async with following(log) as follower:
         await until_ok(follower)
         assert log.readers == 2
         with follower.watch("alice") as watch:
-            log.land(PLACE, [opened(), event(0, 1)])
+            log.land(PLACE, [answer(1)])
             assert await heard(watch) == 1
 
 
-async def test_it_begins_with_the_epoch_of_the_projection() -> None:
+async def test_it_begins_at_the_end() -> None:
     log = MemoryLog()
     await log.create(TOPICS.specs(1))
-    log.land(PLACE, [opened(), event(0, 1), opened()])
-    async with following(log, Start(3, 2)) as follower:
-        await until_ok(follower)
-        with follower.watch("alice") as watch:
-            # The deposed writer's late record is void; only the owner's counts.
-            log.land(PLACE, [event(0, 3), event(2, 4)])
-            assert await heard(watch) == 4
-
-
-async def test_a_place_that_is_not_projected_is_followed_from_its_beginning() -> None:
-    log = MemoryLog()
-    await log.create(TOPICS.specs(1))
-    log.land(PLACE, [opened()])
-    async with following(log, Start(0, -1)) as follower:
-        await until_ok(follower)
-        with follower.watch("alice") as watch:
-            log.land(PLACE, [event(0, 1)])
-            assert await heard(watch) == 1
+    log.land(PLACE, [answer(1)])
+    async with following(log) as follower:
+        with pytest.raises(NotFollowing):
+            follower.watch("alice")
+        while True:
+            try:
+                with follower.watch("alice") as watch:
+                    await until_ok(follower)
+                    log.land(PLACE, [answer(2)])
+                    assert await heard(watch) == 2
+                    return
+            except NotFollowing:
+                await asyncio.sleep(0)

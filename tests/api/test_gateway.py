@@ -10,24 +10,23 @@ import pytest
 from account_service.fingerprint import fingerprint
 from api.follower import Follower
 from api.gateway import Gateway, NoAnswer, Refused, SagaNews
-from api.hearing import HEARD
 from journal.log import Entry, Place
 from journal.requests import RequestInDoubt, Requests
 from journal.tail import Seen, Watch
 from messages.account import CommandRefused, Deposit, Deposited
-from messages.plan import Plan
 from messages.saga import (
     CompensationStarted,
+    SagaAccepted,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
     SagaResumed,
-    SagaStarted,
     StartRefused,
     StartRepeated,
     StartSaga,
 )
 from messages.wire import encode, type_name
+from orchestrator.service import ANSWERS as SAGA_ANSWERS
 
 PLACE = Place("journal", 0)
 START = StartSaga(
@@ -42,15 +41,12 @@ START = StartSaga(
 BASE: Mapping[str, Any] = {"saga_id": "s", "at_ms": 1}
 
 
-def started(request_id: str) -> SagaStarted:
-    plan = Plan("transfer", 1, 1, ())
-    return SagaStarted(
-        **BASE, tenant="t", params={}, fingerprint="f", request_id=request_id, plan=plan
-    )
+def started(request_id: str) -> SagaAccepted:
+    return SagaAccepted(saga_id="s", request_id=request_id)
 
 
 class Service:
-    """Stands for requests, journal and tail: what is sent is answered with `events`."""
+    """Stands for requests, services and tail: what is sent is answered with `events`."""
 
     def __init__(self, *events: Any, fails: Exception | None = None) -> None:
         self.events = events
@@ -71,7 +67,11 @@ class Service:
             raise self.fails
         # Whoever watches only from here on would miss it.
         for offset, event in enumerate(self.events):
-            heard = HEARD.decode(encode(event)) if type_name(event).startswith("saga.") else event
+            heard = (
+                SAGA_ANSWERS.decode(encode(event))
+                if type_name(event).startswith("saga.")
+                else event
+            )
             for watch in self.watches:
                 watch.put(Seen(PLACE, offset, heard))
 

@@ -14,7 +14,7 @@ async def test_a_bank_that_works_is_alive_and_ready(bank: Bank) -> None:
     assert (await bank.client.get("/health/live")).status_code == 200
     ready = await bank.client.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
-    assert set(ready.json()["parts"]) == {"kafka", "postgresql", "journals"}
+    assert set(ready.json()["parts"]) == {"kafka", "postgresql", "answers"}
 
 
 async def test_metrics_tell_how_long_answers_take(bank: Bank) -> None:
@@ -60,7 +60,16 @@ def test_every_refusal_is_a_kind_of_problem() -> None:
     assert set(REFUSALS.values()) <= set(KINDS)
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/transfers/a/b", "/docs/x", "/problems/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/transfers/a/b",
+        "/docs/x",
+        "/problems/x",
+        "/dashboard/x",
+    ],
+)
 async def test_an_unknown_path_is_a_problem(bank: Bank, path: str) -> None:
     answer = await bank.client.get(path)
     assert answer.status_code == 404

@@ -1,10 +1,5 @@
 """Sagas over HTTP: lists and counts, and an operator's ways back."""
 
-from journal.log import Place
-from journal.records import request_entry
-from messages.routing import partition_of
-from messages.saga import StepDeclined
-from messages.wire import encode, type_name
 from tests.api.bank import Bank
 
 BY = {"who": "ann", "why": "ticket 7"}
@@ -74,21 +69,8 @@ async def test_a_parked_transfer_is_retried_and_completes_once(impatient: Bank) 
     """The account service is away until the engine gives up; then an operator tries again."""
     bank = impatient
     rich, poor = await bank.open(1_000), await bank.open()
-    bank.accounts.own(frozenset())
-    asked = await bank.post(
-        "/transfers",
-        {"source": rich, "target": poor, "amount_minor": 300, "currency": "EUR"},
-    )
-    assert asked.status_code == 202, asked.text
-    saga_id = asked.json()["id"]
-    # An answer that leaves the outcome open parks the saga: nobody guesses.
-    doubt = StepDeclined(
-        saga_id=saga_id, step="debit", direction="do", attempt=1, reason="effect_expired"
-    )
-    place = Place("orchestrator.input", partition_of(saga_id, 2))
-    bank.log.land(place, [request_entry(saga_id, encode(doubt), type_name(doubt), "test", "d")])
-    while (found := (await bank.client.get(f"/sagas/{saga_id}")).json()).get("state") != "parked":
-        pass
+    saga_id = await bank.park(rich, poor, 300)
+    found = (await bank.client.get(f"/sagas/{saga_id}")).json()
     assert (found["reason"], found["step"]) == ("effect_expired", "debit")
     answer = await bank.post(f"/sagas/{saga_id}/retry", BY)
     assert answer.status_code == 200, answer.text

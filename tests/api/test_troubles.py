@@ -48,7 +48,7 @@ async def test_a_transfer_that_does_not_end_in_time_is_202(impatient: Bank) -> N
     assert (again.status_code, again.json()["state"]) == (200, "completed")
 
 
-async def test_journals_that_are_not_followed_are_503_and_not_ready(impatient: Bank) -> None:
+async def test_answers_that_are_not_followed_are_503_and_not_ready(impatient: Bank) -> None:
     impatient.following.cancel()
     async with asyncio.timeout(5):
         while impatient.follower.status == "ok":
@@ -58,5 +58,5 @@ async def test_journals_that_are_not_followed_are_503_and_not_ready(impatient: B
     assert answer.json()["type"] == "/problems/not-ready"
     ready = await impatient.client.get("/health/ready")
     assert ready.status_code == 503
-    assert ready.json()["parts"]["journals"] == "the journals are not followed"
+    assert ready.json()["parts"]["answers"] == "the answers are not followed"
     assert ready.json()["parts"]["postgresql"] == "ok"

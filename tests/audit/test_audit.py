@@ -195,16 +195,36 @@ async def test_the_read_model_equals_the_fold_and_a_row_changed_by_hand_is_found
     await asyncio.gather(projecting, return_exceptions=True)
     report = await audit(log, engine)
     assert report.violations == []
-    assert report.counts.rows == 5 + 4 + 1
+    async with engine.connect() as connection:
+        pieces = await connection.scalar(text("SELECT count(*) FROM history"))
+    assert report.counts.rows == 5 + 4 + 1 + 2 + pieces
     for change_by_hand, table in (
         ("UPDATE accounts SET balance_minor = balance_minor + 1 WHERE account_id = 'bob'", "acc"),
         ("UPDATE sagas SET state = 'parked' WHERE saga_id = 's1'", "sagas"),
         ("DELETE FROM sagas WHERE saga_id = 's2'", "sagas"),
         ("UPDATE world SET balance_minor = 0", "world"),
+        ("UPDATE plans SET plan = plan || ' '", "plans"),
+        ("DELETE FROM plans", "plans"),
         ("UPDATE positions SET epoch = 12345 WHERE topic = 'account.journal'", "positions"),
     ):
         async with engine.begin() as connection:
             await connection.execute(text(change_by_hand))
         violations = (await audit(log, engine)).violations
         assert [one.place for one in violations if one.place.startswith(table)], change_by_hand
+    for saga, change_by_hand in (
+        ("s1", "UPDATE history SET events = overlay(events PLACING 'x' FROM 60) WHERE {}"),
+        ("s2", "UPDATE history SET events = '[]' WHERE {}"),
+        ("s3", "DELETE FROM history WHERE {}"),
+        (
+            "s4",
+            "INSERT INTO history SELECT saga_id, 10 * last_offset, events FROM history WHERE {}",
+        ),
+        ("s0", "INSERT INTO history SELECT 's0', last_offset, events FROM history WHERE {}"),
+    ):
+        where = f"saga_id = '{saga if saga != 's0' else 's4'}'"
+        async with engine.begin() as connection:
+            await connection.execute(text(change_by_hand.format(where)))
+        violations = (await audit(log, engine)).violations
+        found = {one.subject for one in violations if one.place == "history"}
+        assert f"saga {saga}" in found, change_by_hand
     await engine.dispose()

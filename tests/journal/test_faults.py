@@ -7,13 +7,16 @@ import asyncio
 
 import pytest
 
+from journal.log import Entry, Place
 from journal.memory_log import Fate
 from journal.processor import Ending, Processor
+from journal.topics import ANSWERS
 from tests.journal.toy import (
     FAR_INPUT,
     FAR_JOURNAL,
     INPUT,
     JOURNAL,
+    PING,
     PONG,
     Add,
     Ignore,
@@ -34,6 +37,7 @@ from tests.journal.toy import (
     toy_log,
     turns,
     until,
+    valid,
 )
 
 PASS_ON = Add(key="k", pass_on=PONG.input)
@@ -334,3 +338,54 @@ async def test_a_crash_at_any_turn_loses_and_doubles_nothing(crash_after: int):
             await until(lambda: far(log) == 2)
             await nothing_more(log)
     assert (total(log), far(log)) == (2, 2)
+
+
+# Answers
+
+
+TELL = Add(key="k", pass_on=ANSWERS)
+
+
+def told(log: ToyLog) -> list[tuple[str, int]]:
+    """What is told of: the journal and the offset of each event."""
+    tail = [dict(record.headers) for record in log.records[Place(PING.answers, 0)]]
+    return [(headers["ce_source"].decode(), int(headers["ce_id"])) for headers in tail]
+
+
+def asked(log: ToyLog) -> list[tuple[str, int]]:
+    """The events that count and are to be told of."""
+    counting = valid(log.records[JOURNAL])
+    return [(str(JOURNAL), at) for at, event in counting if getattr(event, "pass_on", "")]
+
+
+async def test_an_answer_tells_where_its_event_stands():
+    log = await toy_log()
+    async with owner(log, toy()):
+        log.land(INPUT, [request(TELL), request(Add(key="k")), request(TELL)])
+        await until(lambda: len(told(log)) == 2)
+    assert told(log) == asked(log)
+
+
+async def test_an_answer_tells_the_true_place_when_a_stranger_wrote_before_its_event():
+    log = await toy_log()
+    async with owner(log, toy()):
+        hold = log.hold(JOURNAL)
+        log.land(INPUT, [request(TELL)])
+        await hold.arrived.wait()
+        log.land(JOURNAL, [Entry(b"k", b"noise")] * 3)
+        log.let_go(JOURNAL)
+        await until(lambda: len(told(log)) == 1)
+    assert told(log) == asked(log)
+
+
+async def test_an_answer_that_a_crash_held_back_is_given_by_the_next_owner():
+    log = await toy_log()
+    async with owner(log, toy()):
+        hold = log.hold(JOURNAL, until_acknowledged=True)
+        log.land(INPUT, [request(TELL)])
+        await hold.landed.wait()
+    log.let_go(JOURNAL)
+    assert told(log) == []
+    async with owner(log, toy(), "second"):
+        await until(lambda: len(told(log)) == 1)
+    assert told(log) == [(str(JOURNAL), 1)]

@@ -1,4 +1,4 @@
-"""A tail hands out what happens to the aggregates that somebody waits for, and nothing else."""
+"""A tail hands out the answers about aggregates that somebody waits for, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,50 +7,41 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
+from prometheus_client import REGISTRY
 
 from journal.log import Entry, Place, PositionLost
 from journal.memory_log import MemoryLog
-from journal.records import Advanced, EventEntries, RecordRejected
-from journal.tail import Seen, Start, Tail, Watch
-from messages.wire import Codec
+from journal.records import answer_entry
+from journal.tail import Seen, Tail, Watch
+from messages.wire import Codec, encode, type_name
 from tests.journal.toy import (
     EVENTS,
     FAR_JOURNAL,
     JOURNAL,
+    PING,
+    PONG,
     Added,
-    Rang,
-    Reminded,
-    ToyLog,
-    opened_by,
     toy_log,
     until,
 )
 
-BEGINNING = Start(0, -1)
-ONE, TWO, THREE = (Added(key="k", amount=amount) for amount in (1, 2, 3))
+ANSWERS, FAR_ANSWERS = Place(PING.answers, 0), Place(PONG.answers, 0)
+ONE, TWO = (Added(key="k", amount=amount) for amount in (1, 2))
 
 
-def written(event: Any, *, key: str = "k", epoch: int = 0, place: Place = JOURNAL) -> Entry:
-    """An event as the owner since `epoch` writes it."""
-    return EventEntries(epoch, str(place)).entry(event, key, 0)
+def written(event: Any, *, key: str = "k", offset: int = 7, source: Place = JOURNAL) -> Entry:
+    """What is told of an event at `offset` of `source`."""
+    kind = type_name(event)
+    return answer_entry(key, encode(event), kind, str(source).encode(), 1, offset)
 
 
-def by_a_stranger(entry: Entry) -> Entry:
-    """The same record with its headers the other way round."""
-    return Entry(entry.key, entry.value, tuple(reversed(entry.headers)))
+def unreadable() -> float:
+    labels = {"topic": ANSWERS.topic}
+    return REGISTRY.get_sample_value("makegood_answers_unreadable_total", labels) or 0.0
 
 
-async def opened_log() -> ToyLog:
-    """With a first owner, whose epoch is 0, in both journals."""
-    log = await toy_log()
-    for place in (JOURNAL, FAR_JOURNAL):
-        log.land(place, [opened_by("first", place=place)])
-    return log
-
-
-def a_tail(log: MemoryLog, *, codec: Codec[Any] = EVENTS, start: Start = BEGINNING) -> Tail:
-    return Tail(log, {JOURNAL.topic: codec}, {JOURNAL: start})
+def a_tail(log: MemoryLog, *, codec: Codec[Any] = EVENTS, start: int = 0) -> Tail:
+    return Tail(log, {ANSWERS.topic: codec}, {ANSWERS: start})
 
 
 @asynccontextmanager
@@ -84,104 +75,64 @@ async def silent(watch: Watch) -> bool:
 # What a watch hears
 
 
-async def test_a_watch_hears_the_events_of_its_aggregate_in_order_and_where_they_stand():
-    log = await opened_log()
+async def test_a_watch_hears_of_its_aggregate_in_order_and_where_the_events_stand():
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as watch:
-            log.land(JOURNAL, [written(ONE), written(TWO)])
+            told = [written(ONE, offset=41), written(TWO, offset=5, source=FAR_JOURNAL)]
+            log.land(ANSWERS, told)
             async with asyncio.timeout(10):
-                assert await watch.next() == Seen(JOURNAL, 1, ONE)
-                assert await watch.next() == Seen(JOURNAL, 2, TWO)
+                assert await watch.next() == Seen(JOURNAL, 41, ONE)
+                assert await watch.next() == Seen(FAR_JOURNAL, 5, TWO)
 
 
 async def test_a_watch_does_not_hear_of_other_aggregates():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as watch:
             others = [written(Added(key=key, amount=9), key=key) for key in ("j", "kk", "", "K")]
-            log.land(JOURNAL, [*others, written(ONE)])
+            log.land(ANSWERS, [*others, written(ONE)])
             assert await heard(watch) == [ONE]
 
 
 async def test_every_watch_of_an_aggregate_hears_its_events():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as one, tail.watch("k") as another:
-            log.land(JOURNAL, [written(ONE)])
+            log.land(ANSWERS, [written(ONE)])
             assert await heard(one) == await heard(another) == [ONE]
 
 
-async def test_a_watch_hears_of_its_aggregate_in_every_journal():
-    log = await opened_log()
-    places = (JOURNAL, FAR_JOURNAL)
+async def test_a_watch_hears_of_its_aggregate_from_every_service():
+    log = await toy_log()
+    places = (ANSWERS, FAR_ANSWERS)
     codecs = {place.topic: EVENTS for place in places}
-    tail = Tail(log, codecs, dict.fromkeys(places, BEGINNING))
+    tail = Tail(log, codecs, dict.fromkeys(places, 0))
     async with following(tail):
         with tail.watch("k") as watch:
-            log.land(FAR_JOURNAL, [written(ONE, place=FAR_JOURNAL)])
+            log.land(FAR_ANSWERS, [written(ONE)])
             assert await heard(watch) == [ONE]
-            log.land(JOURNAL, [written(TWO)])
+            log.land(ANSWERS, [written(TWO)])
             assert await heard(watch) == [TWO]
 
 
-async def test_a_watch_hears_what_a_stranger_wrote_with_the_headers_in_another_order():
-    log = await opened_log()
-    tail = a_tail(log)
-    async with following(tail):
-        with tail.watch("k") as watch:
-            log.land(JOURNAL, [by_a_stranger(written(ONE))])
-            assert await heard(watch) == [ONE]
-
-
 async def test_a_key_that_is_no_text_disturbs_nobody():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as watch:
             keyless = [written(TWO)._replace(key=key) for key in (None, b"", b"\xff")]
-            log.land(JOURNAL, [*keyless, written(ONE)])
-            assert await heard(watch) == [ONE]
-
-
-# Records that do not count
-
-
-async def test_records_of_a_deposed_owner_are_not_handed_out():
-    log = await opened_log()
-    tail = a_tail(log)
-    async with following(tail):
-        with tail.watch("k") as watch:
-            log.land(JOURNAL, [written(ONE), opened_by("second")])
-            log.land(JOURNAL, [written(TWO, epoch=0), written(THREE, epoch=2)])
-            assert await heard(watch, 2) == [ONE, THREE]
-
-
-async def test_records_without_an_epoch_are_not_handed_out():
-    log = await opened_log()
-    tail = a_tail(log)
-    async with following(tail):
-        with tail.watch("k") as watch:
-            bare = written(TWO)._replace(headers=(("ce_type", b"toy.Added.v1"),))
-            log.land(JOURNAL, [bare, written(ONE)])
-            assert await heard(watch) == [ONE]
-
-
-async def test_a_tail_that_begins_in_the_middle_goes_by_the_epoch_it_was_given():
-    log = await opened_log()
-    log.land(JOURNAL, [opened_by("second"), written(TWO, epoch=0), written(ONE, epoch=1)])
-    tail = a_tail(log, start=Start(next_offset=2, epoch=1))
-    with tail.watch("k") as watch:
-        async with following(tail):
+            log.land(ANSWERS, [*keyless, written(ONE)])
             assert await heard(watch) == [ONE]
 
 
 async def test_what_stands_before_the_start_is_not_handed_out():
-    log = await opened_log()
-    log.land(JOURNAL, [written(ONE), written(TWO)])
-    tail = a_tail(log, start=Start(next_offset=2, epoch=0))
+    log = await toy_log()
+    log.land(ANSWERS, [written(ONE), written(TWO)])
+    tail = a_tail(log, start=1)
     with tail.watch("k") as watch:
         async with following(tail):
             assert await heard(watch) == [TWO]
@@ -190,149 +141,102 @@ async def test_what_stands_before_the_start_is_not_handed_out():
 # Records that nobody waits for
 
 
-async def test_types_that_the_codec_does_not_know_are_passed_over():
-    log = await opened_log()
-    tail = a_tail(log, codec=Codec(Reminded))
-    bell = Reminded(key="k", at_ms=5)
-    with capture_logs() as logs:
-        async with following(tail):
-            with tail.watch("k") as watch:
-                log.land(JOURNAL, [written(ONE), by_a_stranger(written(ONE)), written(bell)])
-                assert await heard(watch) == [bell]
-    assert logs == [], "they are not taken for something torn"
-
-
-async def test_a_record_without_a_type_is_passed_over():
-    log = await opened_log()
+async def test_what_is_no_answer_does_not_stop_the_tail_and_is_reported():
+    log = await toy_log()
     tail = a_tail(log)
+    good = written(ONE)
+    torn = [good._replace(value=value) for value in (b"\xff", b"{}", None)]
+    for name, value in (("ce_source", b"nowhere"), ("ce_id", b"-1"), ("ce_id", b"9" * 30)):
+        headers = [(n, value if n == name else v) for n, v in good.headers]
+        torn.append(good._replace(headers=tuple(headers)))
+    torn.append(good._replace(headers=()))
+    before = unreadable()
     async with following(tail):
         with tail.watch("k") as watch:
-            untyped = written(TWO)._replace(headers=(("ce_epoch", b"0"),))
-            log.land(JOURNAL, [untyped, written(ONE)])
-            assert await heard(watch) == [ONE]
+            log.land(ANSWERS, [*torn, written(TWO)])
+            assert await heard(watch) == [TWO]
+    assert unreadable() - before == len(torn)
 
 
-async def test_the_kernels_own_records_are_not_handed_out():
-    log = await opened_log()
+async def test_what_nobody_waits_for_is_not_looked_at():
+    log = await toy_log()
     tail = a_tail(log)
-    rejected = RecordRejected(
-        topic="t",
-        partition=0,
-        offset=0,
-        timestamp=0,
-        reason="",
-        key=None,
-        value=None,
-        headers=[],
-    )
+    before = unreadable()
     async with following(tail):
         with tail.watch("k") as watch:
-            kernel = [written(Advanced(input_next=1, at_ms=0)), written(rejected)]
-            log.land(JOURNAL, [*kernel, written(ONE)])
-            assert await heard(watch) == [ONE]
-
-
-async def test_an_undecodable_record_does_not_stop_the_tail_and_is_reported():
-    log = await opened_log()
-    tail = a_tail(log)
-    with capture_logs() as logs:
-        async with following(tail):
-            with tail.watch("k") as watch:
-                torn = [written(ONE)._replace(value=value) for value in (b"\xff", b"{}", None)]
-                log.land(JOURNAL, [*torn, written(TWO)])
-                assert await heard(watch) == [TWO]
-    assert [(line["event"], line["place"], line["offset"]) for line in logs] == [
-        ("journal_record_undecodable", "ping.journal/0", offset) for offset in (1, 2, 3)
-    ]
-    assert {line["log_level"] for line in logs} == {"critical"}
-
-
-async def test_an_undecodable_record_of_an_aggregate_that_nobody_waits_for_is_not_looked_at():
-    log = await opened_log()
-    tail = a_tail(log)
-    with capture_logs() as logs:
-        async with following(tail):
-            with tail.watch("k") as watch:
-                log.land(JOURNAL, [written(ONE, key="j")._replace(value=b"\xff"), written(TWO)])
-                assert await heard(watch) == [TWO]
-    assert logs == []
+            log.land(ANSWERS, [written(ONE, key="j")._replace(value=b"\xff"), written(TWO)])
+            assert await heard(watch) == [TWO]
+    assert unreadable() == before
 
 
 # The life of a watch and of a tail
 
 
 async def test_a_watch_ends_with_its_block():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as ended:
             pass
         with tail.watch("k") as watch:
-            log.land(JOURNAL, [written(ONE)])
+            log.land(ANSWERS, [written(ONE)])
             assert await heard(watch) == [ONE]
         assert await silent(ended)
 
 
 async def test_a_watch_ends_with_its_block_also_when_that_fails():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with pytest.raises(ZeroDivisionError), tail.watch("k") as ended:
             raise ZeroDivisionError
         with tail.watch("k") as watch:
-            log.land(JOURNAL, [written(ONE)])
+            log.land(ANSWERS, [written(ONE)])
             assert await heard(watch) == [ONE]
         assert await silent(ended)
 
 
 async def test_a_watch_that_ends_does_not_end_another_of_the_same_aggregate():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as watch:
             with tail.watch("k"):
                 pass
-            log.land(JOURNAL, [written(ONE)])
+            log.land(ANSWERS, [written(ONE)])
             assert await heard(watch) == [ONE]
 
 
 async def test_a_watch_does_not_hear_what_was_read_before_it_began():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     async with following(tail):
-        log.land(JOURNAL, [written(ONE)])
-        await until(lambda: tail.positions[JOURNAL] == 2)
+        with tail.watch("k") as earlier:
+            log.land(ANSWERS, [written(ONE)])
+            await heard(earlier)
         with tail.watch("k") as watch:
-            log.land(JOURNAL, [written(TWO)])
+            log.land(ANSWERS, [written(TWO)])
             assert await heard(watch) == [TWO]
 
 
-async def test_the_positions_move_over_everything_that_was_read():
-    log = await opened_log()
-    tail = a_tail(log)
-    assert tail.positions == {JOURNAL: 0}
-    async with following(tail):
-        log.land(JOURNAL, [written(Rang(key="k", now_ms=1)), written(ONE, epoch=99)])
-        await until(lambda: tail.positions == {JOURNAL: 3})
-
-
 async def test_a_start_that_was_deleted_is_lost():
-    log = await opened_log()
-    log.land(JOURNAL, [written(ONE), written(TWO)])
-    log.truncate(JOURNAL, 2)
+    log = await toy_log()
+    log.land(ANSWERS, [written(ONE), written(TWO)])
+    log.truncate(ANSWERS, 2)
     with pytest.raises(PositionLost) as raised:
         async with asyncio.timeout(10):
-            await a_tail(log, start=Start(next_offset=1, epoch=0)).run()
-    assert (raised.value.place, raised.value.position) == (JOURNAL, 1)
+            await a_tail(log, start=1).run()
+    assert (raised.value.place, raised.value.position) == (ANSWERS, 1)
 
 
 async def test_a_tail_whose_next_record_is_deleted_ends_and_leaves_nothing_open_behind():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     task = asyncio.create_task(tail.run())
+    log.land(ANSWERS, [written(ONE)])
     await until(lambda: tail.running)
-    log.land(JOURNAL, [written(ONE), written(TWO)])
-    log.truncate(JOURNAL, 2)
+    log.land(ANSWERS, [written(ONE), written(TWO)])
+    log.truncate(ANSWERS, 2)
     with pytest.raises(PositionLost):
         async with asyncio.timeout(10):
             await task
@@ -341,7 +245,7 @@ async def test_a_tail_whose_next_record_is_deleted_ends_and_leaves_nothing_open_
 
 
 async def test_a_stopped_tail_does_not_run_and_leaves_nothing_open_behind():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log)
     tasks = asyncio.all_tasks()
     async with following(tail):
@@ -357,12 +261,12 @@ class Effect(msgspec.Struct, frozen=True, tag="toy.Effect.v1"):
 
 
 async def test_a_waiter_for_one_effect_is_not_told_of_the_others_of_a_busy_account():
-    log = await opened_log()
+    log = await toy_log()
     tail = a_tail(log, codec=Codec(Effect))
     async with following(tail):
         with tail.watch("k", "mine") as mine, tail.watch("k") as every:
             for effect in ("theirs", "mine", "theirs"):
-                log.land(JOURNAL, [written(Effect(effect))])
+                log.land(ANSWERS, [written(Effect(effect))])
             heard = [(await every.next()).event.effect_id for _ in range(3)]
             assert heard == ["theirs", "mine", "theirs"]
             assert (await mine.next()).event.effect_id == "mine"

@@ -22,6 +22,10 @@ from messages.saga import (
     SagaParked,
     SagaResumed,
     SagaStarted,
+    SignalAccepted,
+    SignalRefused,
+    SignalRepeated,
+    SignalSaga,
     StartRefused,
     StartRepeated,
     StartSaga,
@@ -29,8 +33,12 @@ from messages.saga import (
     StepDeclined,
     StepRefused,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
     StepTimedOut,
+    StepWaiting,
+    Verdict,
+    WaitEnded,
 )
 from messages.wire import Codec, encode
 from orchestrator.saga import Saga, decide, evolve, next_due_ms, on_time
@@ -77,8 +85,25 @@ def operator(action: RecoveryAction, who: str = "ann") -> RecoverSaga:
     return RecoverSaga(saga_id=SAGA, request_id="o1", action=action, who=who, why="ticket 7")
 
 
-def passes(*, ms: int = 0, s: int = 0, minutes: int = 0) -> int:
-    return ms + 1_000 * s + 60_000 * minutes
+def signal(
+    name: str = "approval",
+    verdict: Verdict = "approve",
+    who: str = "bea",
+    request_id: str = "g1",
+    **payload: Any,
+) -> SignalSaga:
+    return SignalSaga(
+        saga_id=SAGA,
+        signal=name,
+        request_id=request_id,
+        verdict=verdict,
+        who=who,
+        payload=payload,
+    )
+
+
+def passes(*, ms: int = 0, s: int = 0, minutes: int = 0, days: int = 0) -> int:
+    return ms + 1_000 * s + 60_000 * minutes + 86_400_000 * days
 
 
 def line(event: SagaEvent) -> str:
@@ -113,6 +138,18 @@ def line(event: SagaEvent) -> str:
             return f"{event.action} accepted: {event.who}, {event.why}"
         case RecoveryRefused():
             return f"{event.action} refused: {event.reason}"
+        case StepSkipped():
+            return f"{event.step} skipped"
+        case StepWaiting():
+            return f"{event.step} waits"
+        case WaitEnded():
+            return f"{event.step} over" + (f": {event.reason}" if event.reason else "")
+        case SignalAccepted():
+            return f"{event.step} {event.verdict}: {event.who}"
+        case SignalRepeated():
+            return f"signal repeated: {event.state}" + (f", {event.reason}" if event.reason else "")
+        case SignalRefused():
+            return f"{event.step} {event.verdict} refused: {event.reason}"
 
 
 def _what(event: Any) -> str:

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import event as note
 from hypothesis import strategies as st
 
-from messages.plan import Retry
+from journal.topics import ANSWERS
+from messages.plan import Condition, Retry
 from messages.saga import (
     SagaCompensated,
     SagaCompleted,
@@ -20,31 +21,36 @@ from messages.saga import (
     SagaInput,
     SagaParked,
     SagaResumed,
+    SignalAccepted,
     StepApplied,
     StepDeclined,
     StepRefused,
     StepRequested,
+    StepSkipped,
     StepSucceeded,
 )
 from messages.wire import Codec, encode
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import Finished, next_due_ms
-from saga_definitions.dsl import Definition
+from saga_definitions.dsl import Definition, condition, wait_for
 from saga_definitions.registry import Registry
-from tests.orchestrator.graphs import graph, node
-from tests.orchestrator.saga_scenario import SAGA, START_MS, start
+from tests.orchestrator.graphs import graph, node, p
+from tests.orchestrator.saga_scenario import PARAMS, SAGA, START_MS, signal, start
 
 EVENTS: Codec[SagaEvent] = Codec(SagaEvent)
 DISTURBANCES = (
     *("command", "command", "command", "answer", "answer", "answer", "time", "time"),
-    *("lose", "repeat", "start", "wrong", "snapshot"),
+    *("lose", "repeat", "start", "wrong", "snapshot", "signal", "signal"),
 )
+SKIPPED = condition(p.amount_minor, ">", PARAMS["amount_minor"])
+DONE = condition(p.amount_minor, "<=", PARAMS["amount_minor"])
 REASONS = ("account_frozen", "account_closed", "effect_expired")
 
 
 @st.composite
 def definitions(draw: st.DrawFn) -> Definition:
-    """Reversible steps, maybe a pivot after all of them, then maybe irreversible steps."""
+    """Reversible steps and waits, maybe a pivot after all of them, then maybe irreversible steps;
+    but for the pivot each may be one that is skipped."""
 
     def options() -> dict[str, Any]:
         return {
@@ -56,7 +62,11 @@ def definitions(draw: st.DrawFn) -> Definition:
                 retryable=("account_frozen",),
             ),
             "undo_retry": Retry(attempts=draw(st.integers(1, 3)), first_delay_ms=50),
+            "when": when(),
         }
+
+    def when() -> Any:
+        return draw(st.sampled_from(((), (), (), SKIPPED, DONE)))
 
     def some_of(names: list[str]) -> list[str]:
         return draw(st.lists(st.sampled_from(names), unique=True)) if names else []
@@ -64,11 +74,16 @@ def definitions(draw: st.DrawFn) -> Definition:
     steps: list[Any] = []
     before: list[str] = []
     for i in range(draw(st.integers(0, 4))):
-        give_up = draw(st.sampled_from(("retry", "compensate")))
-        steps.append(node(f"a{i}", *some_of(before), on_timeout=give_up, **options()))
+        after = tuple(some_of(before))
+        if draw(st.integers(0, 3)):
+            give_up = draw(st.sampled_from(("retry", "compensate")))
+            steps.append(node(f"a{i}", *after, on_timeout=give_up, **options()))
+        else:
+            timeout_ms = draw(st.sampled_from((500, 86_400_000)))
+            steps.append(wait_for(f"a{i}", timeout_ms=timeout_ms, after=after, when=when()))
         before.append(f"a{i}")
     if not before or draw(st.booleans()):
-        steps.append(node("pivot", *before, pivot=True, **options()))
+        steps.append(node("pivot", *before, pivot=True, **{**options(), "when": ()}))
         past = ["pivot"]
         for i in range(draw(st.integers(0, 2))):
             after = some_of(past) or ["pivot"]
@@ -114,6 +129,7 @@ class World:
 
     def __init__(self, draw: st.DrawFn, definition: Definition) -> None:
         self.draw = draw
+        self.plan = definition.plan
         self.registry = Registry((definition,))
         self.machine = SagaMachine(self.registry)
         self.participant = Participant(draw)
@@ -131,7 +147,9 @@ class World:
         for event in events:
             self.machine.evolve(event)
             self.events.append(event)
-            self.to_participant.extend(output.value for output in self.machine.outputs(event))
+            self.to_participant.extend(
+                output.value for output in self.machine.outputs(event) if output.topic != ANSWERS
+            )
 
     def pass_time(self) -> bool:
         due_ms = self.machine.next_due_ms()
@@ -155,6 +173,14 @@ class World:
             self.take(start("graph"))
         elif what == "snapshot":
             self.snapshot = (list(self.machine.snapshot()), len(self.events))
+        elif what == "signal":
+            self.take(
+                signal(
+                    self.draw(st.sampled_from([step.name for step in self.plan.steps])),
+                    self.draw(st.sampled_from(("approve", "approve", "reject"))),
+                    request_id=self.draw(st.sampled_from(("g1", "g2", "g3"))),
+                )
+            )
         elif what == "wrong":
             self.take(StepApplied(saga_id=SAGA, step="nobody", direction="do", attempt=1))
         elif what == "answer" and self.to_engine:
@@ -214,10 +240,21 @@ def saga_state(world: World) -> str:
 
 def check_money(world: World, definition: Definition, state: str) -> None:
     applied = {s.name: world.participant.applied(f"{SAGA}/{s.name}/do") for s in _steps(definition)}
-    if state == "completed":
-        assert all(applied.values())
-    if state == "compensated":
-        assert not any(applied.values())
+    skipped = {e.step for e in world.events if isinstance(e, StepSkipped)}
+    approved = {
+        e.step for e in world.events if isinstance(e, SignalAccepted) and e.verdict == "approve"
+    }
+    for step in _steps(definition):
+        if step.name in skipped:
+            assert step.when == (planned(SKIPPED),)
+        elif state == "completed":
+            assert step.name in approved if step.wait else applied[step.name]
+        if step.name in skipped or step.wait or state == "compensated":
+            assert not applied[step.name]
+
+
+def planned(one: Any) -> Condition:
+    return Condition({"ref": one.left.path}, one.test, one.right)
 
 
 def check_one_end(events: list[SagaEvent]) -> None:
@@ -225,7 +262,12 @@ def check_one_end(events: list[SagaEvent]) -> None:
     assert len(ends) <= 1
     if ends:
         after = events[events.index(ends[0]) + 1 :]
-        assert {type(event).__name__ for event in after} <= {"AnswerIgnored", "StartRepeated"}
+        assert {type(event).__name__ for event in after} <= {
+            "AnswerIgnored",
+            "StartRepeated",
+            "SignalRepeated",
+            "SignalRefused",
+        }
     parked = 0
     for event in events:
         parked += isinstance(event, SagaParked) - isinstance(event, SagaResumed)
@@ -258,8 +300,12 @@ def check_order_of_undoing(events: list[SagaEvent], definition: Definition) -> N
                 assert status[event.step] in ("asked", "applied")
         elif isinstance(event, StepRequested):
             for name in after[event.step]:
-                assert status[name] == "applied"
+                assert status[name] in ("applied", "never")
             status[event.step] = "asked"
+        elif isinstance(event, StepSkipped) or (
+            isinstance(event, SignalAccepted) and event.verdict == "approve"
+        ):
+            status[event.step] = "never"
         elif isinstance(event, StepSucceeded):
             status[event.step] = "applied" if event.direction == "do" else "undone"
         elif isinstance(event, StepRefused) and event.direction == "do":

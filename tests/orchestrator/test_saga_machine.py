@@ -6,13 +6,18 @@ import msgspec
 import pytest
 
 from journal.machine import Machine
+from journal.topics import ANSWERS
 from messages.saga import (
+    SagaAccepted,
+    SagaAnswer,
+    SagaCompleted,
     SagaEvent,
     SagaInput,
     SagaStarted,
     StartRefused,
     StartSaga,
     StepApplied,
+    StepRefused,
     StepRequested,
     StepSucceeded,
 )
@@ -27,6 +32,7 @@ from saga_definitions.registry import Registry
 from tests.orchestrator.graphs import graph, node
 
 EVENTS: Codec[SagaEvent] = Codec(SagaEvent)
+ANSWERED: Codec[SagaAnswer] = Codec(SagaAnswer)
 PARAMS = {"source": "alice", "target": "bob", "amount_minor": 500, "currency": "EUR"}
 DAY_MS = 24 * 3_600 * 1_000
 
@@ -69,7 +75,7 @@ def test_the_machine_is_what_the_kernel_expects() -> None:
     assert not machine.fire(0)
 
 
-def test_only_a_request_has_an_output() -> None:
+def test_of_steps_only_a_request_has_an_output() -> None:
     machine = SagaMachine()
     for event in work(machine, start("s1")):
         outputs = machine.outputs(event)
@@ -82,8 +88,26 @@ def test_only_a_request_has_an_output() -> None:
                 "account.Debit.v1",
             )
             assert msgspec.json.decode(output.value)["effect_id"] == "s1/debit/do"
-        else:
+        elif isinstance(event, StepSucceeded | StepRefused):
             assert outputs == ()
+
+
+def test_whoever_asked_is_told_of_the_start_and_of_the_end_alone() -> None:
+    machine = SagaMachine()
+    events = work(machine, start("s1"))
+    debit = StepApplied(saga_id="s1", step="debit", direction="do", attempt=1)
+    events += work(machine, debit)
+    events += work(machine, msgspec.structs.replace(debit, step="credit"))
+    told = [
+        (output.key, output.type, ANSWERED.decode(output.value))
+        for event in events
+        for output in machine.outputs(event)
+        if output.topic == ANSWERS
+    ]
+    assert told == [
+        ("s1", "saga.SagaAccepted.v1", SagaAccepted(saga_id="s1", request_id="r1")),
+        ("s1", "saga.SagaCompleted.v1", SagaCompleted(saga_id="s1", at_ms=0)),
+    ]
 
 
 def test_outputs_are_the_same_when_the_journal_is_read_again() -> None:
@@ -308,3 +332,21 @@ def test_no_copy_of_a_start_begins_a_saga_again_once_it_is_forgotten() -> None:
         for now_ms in range(DAY_MS - 2 * MAX_SKEW_MS, DAY_MS + 2 * MAX_SKEW_MS, 60_000):
             work(machine, start(f"tick-{now_ms}", now_ms), now_ms)
             assert not isinstance(machine.decide(first, now_ms)[0], SagaStarted), now_ms
+
+
+def test_what_a_decision_foresaw_counts_only_for_the_very_saga_it_was_decided_for() -> None:
+    """Decided twice, folded once: a decision that was thrown away must leave nothing behind."""
+    machine, other = SagaMachine(), SagaMachine()
+    work(machine, start("s1"))
+    work(other, msgspec.structs.replace(start("s1"), params=PARAMS | {"amount_minor": 7}))
+    answer = StepApplied(saga_id="s1", step="debit", direction="do", attempt=1, result={"n": 1})
+    machine.decide(answer, 0)
+    events = machine.decide(answer, 0)
+    for event in events:
+        other.evolve(event)
+    for event in [EVENTS.decode(encode(event)) for event in events]:
+        machine.evolve(event)
+    theirs, ours = other.sagas.get("s1"), machine.sagas.get("s1")
+    assert isinstance(theirs, Saga) and isinstance(ours, Saga)
+    assert (theirs.params["amount_minor"], ours.params["amount_minor"]) == (7, 500)
+    assert theirs.steps == ours.steps

@@ -62,7 +62,7 @@ class Journals:
 
     def write_as(self, entries: EventEntries, place: Place, *events: Any) -> None:
         batch = [*events, Advanced(input_next=1, at_ms=AT_MS)]
-        self.log.land(place, [entries.entry(event, "key", 0) for event in batch])
+        self.log.land(place, [entries.entry(event, _key(event), 0) for event in batch])
 
     def write_raw(self, entries: EventEntries, place: Place, value: bytes) -> None:
         """A record that carries its writer's epoch, whatever is in it."""
@@ -72,6 +72,10 @@ class Journals:
 
     def ends(self) -> dict[Place, int]:
         return {place: len(records) for place, records in self.log.records.items()}
+
+
+def _key(event: Any) -> str:
+    return getattr(event, "saga_id", "") or getattr(event, "account_id", "key")
 
 
 def opened(account_id: str, **fields: Any) -> AccountOpened:

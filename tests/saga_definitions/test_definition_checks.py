@@ -217,7 +217,12 @@ def test_a_command_that_no_participant_takes_is_refused() -> None:
         ("account_id", p.code, "params.code is of another type than this field"),
         ("currency", p.source, "params.source is of another type than this field"),
         ("account_id", OtherParams.source, "params.source is not a parameter of this definition"),
-        ("account_id", p.reference, "params.reference is optional: a command can't rely on it"),
+        (
+            "account_id",
+            p.reference,
+            "params.reference is optional: a command can't rely on it, unless its step has "
+            'when=condition(..., "!=", None)',
+        ),
         ("account_id", result_of("z", "account"), "no step 'z' comes before"),
         ("account_id", Account(), "unknown reference ''"),
         ("amount_minor", 0, "Expected `int` >= 1"),

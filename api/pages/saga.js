@@ -1,0 +1,173 @@
+// One saga: how it stands, its steps, all that has happened to it, and an operator's ways back.
+
+import { Refused, get, newKey, post } from "./api.js";
+import { badge, duration, h, money, show, table, when, words } from "./dom.js";
+import { graph } from "./graph.js";
+
+const PAGE = 200;
+const STEPS = 100;
+const ENDED = ["completed", "compensated"];
+const ACTIONS = {
+  retry: ["Retry", "Asks once more for the step it is parked for, under the same effect id: what was applied is not applied again."],
+  compensate: ["Compensate", "Takes the saga back, or replays the compensations that have failed. Refused once what can't be taken back is applied, or may be."],
+  cancel: ["Cancel", "Takes the saga back because nobody wants it any more; possible up to its pivot."],
+};
+
+export function saga(_, id, { digits, refresh, say }) {
+  const path = `/sagas/${encodeURIComponent(id)}`;
+  const head = h("div");
+  const buttons = Object.entries(ACTIONS).map(([action, [title]]) =>
+    h("button", { type: "button", disabled: true, onclick: () => confirm(action) }, `${title} …`));
+  const steps = h("section", { class: "sheet", "aria-label": "Steps" });
+  const entries = h("tbody");
+  const more = h("button", { type: "button", hidden: true, onclick: async () => {
+    wanted += PAGE;
+    await refresh();
+  } }, "More events");
+  const line = h("section", { class: "sheet", "aria-label": "Timeline" },
+    h("h2", null, "Timeline"),
+    h("table", null,
+      h("caption", null, "Everything that has happened, the oldest first; times from the start"),
+      h("thead", null, h("tr", null, [["time", "right"], ["what"], ["offset", "right"]]
+        .map(([t, c]) => h("th", { scope: "col", class: c }, t)))),
+      entries),
+    h("p", { class: "actions" }, more));
+  let wanted = PAGE;
+  let shown = 0;
+  let next = 0;
+
+  async function follow() {
+    while (shown < wanted) {
+      const page = await get(`${path}/timeline`, { from: next, limit: PAGE });
+      // Answers that cross may tell the same twice: what is shown already is left out.
+      const fresh = page.entries.filter((entry) => entry.offset >= next);
+      entries.append(...fresh.map((entry) => told(entry, page.started_at)));
+      shown += fresh.length;
+      if (fresh.length) next = fresh.at(-1).offset + 1;
+      more.hidden = page.next === null;
+      if (page.next === null) return fresh.length;
+    }
+    return 0;
+  }
+
+  function confirm(action) {
+    // Made once: pressing twice, or again after no answer, asks for the same thing.
+    ask(path, action, newKey(), refresh, (state) => {
+      say(`${ACTIONS[action][0]} accepted: the saga is ${state}`);
+    });
+  }
+
+  let last = null;
+  return {
+    title: `Saga ${id}`,
+    nodes: [head, h("p", { class: "actions" }, buttons), steps, line],
+    async refresh() {
+      const news = await follow();
+      if (last !== null && ENDED.includes(last.state) && !news) return;
+      const found = await get(path);
+      if (last !== null && last.state !== found.state) say(`The saga is ${found.state}`);
+      last = found;
+      show(head, facts(found, digits));
+      buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
+      show(steps, ...stepNodes(found.steps));
+    },
+  };
+}
+
+function facts(found, digits) {
+  const { source, target, amount_minor, currency, ...others } = found.params;
+  const simple = [source, target, currency].every((value) => typeof value === "string");
+  const rows = [
+    ["State", h("span", null, badge(found.state), found.reason ? ` ${words(found.reason)}` : "",
+      found.step ? ` at ${found.step}` : "")],
+    ["Definition", `${found.definition} version ${found.version}`],
+    ...(simple ? [["Transfer", `${money(amount_minor, currency, digits)} from ${source} to ${target}`]] : []),
+    ...Object.entries(simple ? others : found.params).map(([name, value]) =>
+      [words(name), typeof value === "string" ? value : json(value)]),
+    ["Started", when(found.started_at)],
+    ["Ended", found.finished_at ? h("span", null, when(found.finished_at),
+      ` after ${duration(new Date(found.finished_at) - new Date(found.started_at))}`)
+      : h("span", null, "not yet; deadline ", when(found.deadline_at))],
+    ["Known up to", found.as_of],
+  ];
+  return h("dl", null, rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
+}
+
+function stepNodes(steps) {
+  const trouble = ["refused", "timed_out", "undo_failed", "requested", "undoing"];
+  const shown = steps.length <= STEPS ? steps
+    : steps.filter((step) => trouble.includes(step.state)).slice(0, STEPS);
+  const drawn = graph(steps);
+  return [
+    h("h2", null, "Steps"),
+    ...(drawn ? [drawn] : []),
+    table(shown.length === steps.length ? `${steps.length} steps; ◆ is the pivot`
+      : `${shown.length} of ${steps.length} steps: those that wait or have failed`,
+    [["step"], ["state"], ["attempt", "right"], ["reason"], ["waits until"], ["result"]],
+    shown.map((step) => [step.name, [step.name + (step.pivot ? " ◆" : ""), badge(step.state),
+      step.attempt || "", words(step.reason), when(step.answer_due_at ?? step.retry_at),
+      Object.keys(step.result).length ? json(step.result) : ""]])),
+  ];
+}
+
+const KIND = {
+  StepSucceeded: "good", SagaCompleted: "good",
+  StepRefused: "bad", StepTimedOut: "bad", SagaParked: "bad", RecoveryRefused: "bad",
+  CompensationStarted: "back", SagaCompensated: "back",
+};
+
+function told(entry, startedAt) {
+  const after = new Date(entry.at) - new Date(startedAt);
+  return h("tr", { "data-key": entry.offset },
+    h("td", { class: "right" }, h("time", { datetime: entry.at, title: entry.at },
+      `${after < 0 ? "−" : "+"}${(Math.abs(after) / 1000).toFixed(3)} s`)),
+    h("td", null,
+      h("details", null,
+        h("summary", null, h("span", { class: `state ${KIND[entry.type] ?? ""}` }, entry.type), ` ${entry.text}`),
+        h("pre", null, json(entry.event, 2)))),
+    h("td", { class: "quiet right" }, String(entry.offset)));
+}
+
+const json = (value, indent) =>
+  JSON.stringify(value, (_, v) => (typeof v === "bigint" ? String(v) : v), indent);
+
+function ask(path, action, key, closed, done) {
+  const [title, meaning] = ACTIONS[action];
+  const problem = h("p", { class: "problem", role: "alert" });
+  const send = h("button", { class: "primary" }, `${title} it`);
+  const dialog = h("dialog", { "aria-labelledby": "asking" },
+    h("form", { onsubmit: async (event) => {
+      event.preventDefault();
+      const { who, why } = Object.fromEntries(new FormData(event.target));
+      send.disabled = true;
+      show(problem, "");
+      try {
+        const { state } = await post(`${path}/${action}`, key, { who, why });
+        sessionStorage.setItem("who", who);
+        dialog.close();
+        done(state);
+      } catch (error) {
+        if (!(error instanceof Refused)) throw error;
+        show(problem, error.message);
+        // Another reason or name is another request.
+        if (error.status >= 400 && error.status < 500) key = newKey();
+      } finally {
+        send.disabled = false;
+      }
+    } },
+    h("h2", { id: "asking" }, `${title} this saga?`),
+    h("p", null, meaning),
+    h("label", null, "Who asks", h("input", { name: "who", required: true, maxlength: 100,
+      value: sessionStorage.getItem("who") ?? "", autocomplete: "off" })),
+    h("label", null, "Why, e.g. a ticket; kept in the journal for good",
+      h("textarea", { name: "why", required: true, maxlength: 500, rows: 2 })),
+    problem,
+    h("div", { class: "actions" },
+      h("button", { type: "button", onclick: () => dialog.close() }, "Leave it"), send)));
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    closed();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}

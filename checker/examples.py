@@ -1,0 +1,92 @@
+"""Parameters to check a definition with: accounts all different, amounts all different where the
+definition's rules allow it, so that an amount in the wrong place shows as money that is missing;
+and where steps are skipped, for every set of steps that can be."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice, product
+from typing import Any, Final
+
+from checker.course import holds
+from checker.exploration import CannotCheck
+from checker.world import NOW, PASSED
+from orchestrator.references import path_of
+from saga_definitions.dsl import (
+    Account,
+    Amount,
+    Currency,
+    Definition,
+    Instant,
+    Legs,
+    Param,
+    Person,
+    Rate,
+    Text,
+)
+
+_TRIES: Final = 20_000
+_AMOUNTS: Final = (100, 200, 300, 400, 500, 1, 2, 3)
+_INSTANT: Final = datetime.fromtimestamp((NOW + PASSED) / 2 / 1_000, UTC).isoformat()
+
+
+def example_params(
+    definition: Definition, given: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """`given`, and for the other required parameters the first values that obey the rules: once for
+    every way in which the conditions on parameters can turn out, as far as values were found.
+
+    Raises `CannotCheck` when none are found.
+    """
+    given = given or {}
+    missing = [p for p in definition.params if p.name not in given and not p.optional]
+    choices = [_values(definition, param, number) for number, param in enumerate(missing)]
+    names = [param.name for param in missing]
+    conditions = [condition for step in definition.plan.steps for condition in step.when]
+    found: dict[tuple[bool | None, ...], dict[str, Any]] = {}
+    for values in islice(product(*choices), _TRIES if conditions else None):
+        params = {**given, **dict(zip(names, values, strict=True))}
+        if not definition.check_params(params):
+            found.setdefault(tuple(holds(one, params) for one in conditions), params)
+            if not conditions:
+                break
+    if not found:
+        first = {name: values[0] for name, values in zip(names, choices, strict=True)}
+        problems = definition.check_params({**given, **first})
+        detail = "; ".join(f"{place}: {reason}" for place, reason in problems)
+        raise CannotCheck(definition.name, f"{detail}; give values that obey the rules")
+    return list(found.values())
+
+
+def _values(definition: Definition, param: Param[object], number: int) -> Sequence[Any]:
+    """Values to try, the best first. `number`: how many parameters come before."""
+    match param:
+        case Account() | Person():
+            return (param.name[:64],)
+        case Amount():
+            first = number % len(_AMOUNTS)
+            return (*_AMOUNTS[first:], *_AMOUNTS[:first], *_limits(definition, param))
+        case Currency():
+            return ("EUR", "USD")
+        case Text():
+            return ("text",)
+        case Instant():
+            return (_INSTANT,)
+        case Rate():
+            return ("2", "1")
+        case Legs():
+            legs = [{"target": f"target{n}", "amount_minor": 100 * (n + 1)} for n in range(2)]
+            return (legs[:1], legs)
+        case _:
+            kind = type(param).__name__
+            raise CannotCheck(definition.name, f"give a value for {param.name}, which is a {kind}")
+
+
+def _limits(definition: Definition, param: Param[object]) -> list[int]:
+    """Amounts on both sides of those that conditions compare the parameter with."""
+    found: list[int] = []
+    for step in definition.plan.steps:
+        for one in step.when:
+            for side, other in ((one.left, one.right), (one.right, one.left)):
+                if path_of(side) == ("params", param.name) and type(other) is int:
+                    found += [other - 1, other, other + 1]
+    return [amount for amount in found if amount > 0]

@@ -1,0 +1,117 @@
+"""The demo's other transfers: split, exchanged, approved, rejected and scheduled ones, each once.
+
+They are few, so each is shown; what has to come of them is known beforehand.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from makegood.client import Client, Transfer
+from makegood.demo_files import DemoAccount
+
+ACCOUNTS: Final = (
+    DemoAccount("shapes-payer", "EUR", 9_000_000, ""),
+    DemoAccount("shapes-one", "EUR", 0, ""),
+    DemoAccount("shapes-other", "EUR", 0, ""),
+    DemoAccount("shapes-closed", "EUR", 0, "close"),
+    DemoAccount("shapes-yen", "JPY", 0, ""),
+    DemoAccount("liquidity-eur", "EUR", 0, ""),
+    DemoAccount("liquidity-jpy", "JPY", 1_000_000, ""),
+)
+_WITHIN_S: Final = 30.0
+_SOON: Final = timedelta(seconds=2)
+_LARGE_MINOR: Final = 1_500_000
+
+
+class Shape(NamedTuple):
+    """A transfer of another shape; `verdict`: what is said when it asks; `end`: what it must be."""
+
+    what: str
+    body: dict[str, Any]
+    end: str
+    verdict: str = ""
+
+
+def shapes(now: datetime) -> list[Shape]:
+    def split(other: str) -> dict[str, Any]:
+        legs = [("shapes-one", 3_000), (other, 2_000)]
+        return {
+            "definition": "split_transfer",
+            "amount_minor": 5_000,
+            "legs": [{"target": target, "amount_minor": amount} for target, amount in legs],
+        }
+
+    large = {
+        "definition": "approved_transfer",
+        "target": "shapes-one",
+        "amount_minor": _LARGE_MINOR,
+        "initiator": "ann",
+    }
+    return [
+        Shape("one to two", split("shapes-other"), "completed"),
+        Shape("one to two, one of them closed", split("shapes-closed"), "compensated"),
+        Shape(
+            "EUR to JPY",
+            {
+                "definition": "fx_transfer",
+                "amount_minor": 10_001,
+                "target": "shapes-yen",
+                "target_amount_minor": 16_237,
+                "target_currency": "JPY",
+                "rate": "162.35",
+                "quote_ends_at": (now + timedelta(minutes=5)).isoformat(),
+                "source_liquidity": "liquidity-eur",
+                "target_liquidity": "liquidity-jpy",
+            },
+            "completed",
+        ),
+        Shape("a large one, approved", large, "completed", "approve"),
+        Shape("a large one, rejected", large, "compensated", "reject"),
+        Shape(
+            "2 seconds later",
+            {
+                "definition": "scheduled_transfer",
+                "target": "shapes-other",
+                "amount_minor": 700,
+                "execute_at": (now + _SOON).isoformat(),
+            },
+            "completed",
+        ),
+    ]
+
+
+async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]:
+    """Run them all, tell how they end: how many there were, and what did not come out as it must.
+
+    Raises ApiError, ApiAway.
+    """
+    todo = shapes(datetime.now(UTC))
+    ends = await asyncio.gather(*(_end_of(client, n, shape) for n, shape in enumerate(todo)))
+    table = Table(title="other shapes", title_justify="left")
+    for name in ("definition", "what", "end", "why"):
+        table.add_column(name)
+    wrong: list[str] = []
+    for shape, end in zip(todo, ends, strict=True):
+        table.add_row(shape.body["definition"], shape.what, end.state, end.reason)
+        if end.state != shape.end:
+            wrong.append(f"{shape.what}: {end.state} ({end.reason}) instead of {shape.end}")
+    console.print(table)
+    return len(todo), wrong
+
+
+async def _end_of(client: Client, number: int, shape: Shape) -> Transfer:
+    key = f"shape-{number}"
+    body = {"source": "shapes-payer", "currency": "EUR", **shape.body}
+    told = await client.transfer(key, body)
+    if shape.verdict:
+        word = {"verdict": shape.verdict, "who": "bea", "why": "demo"}
+        await client.order(f"/sagas/{told.id}/signals/approval", f"{key}-word", word)
+    async with asyncio.timeout(_WITHIN_S):
+        while told.state == "running":
+            await asyncio.sleep(0.2)
+            told = await client.transfer(key, body)
+    return told

@@ -1,0 +1,111 @@
+"""What a plan's references stand for in one saga, and whether a step's conditions are met. Pure.
+
+A saga's parameters and its steps' results never change once they are there, so neither does what is
+found here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ge, gt, le, lt
+from typing import Any, Final, cast
+
+import msgspec
+
+from messages.identity import effect_id
+from messages.instant import instant_ms
+from messages.plan import Condition, Test
+
+Path = tuple[str, ...]
+
+_ORDER: Final[Mapping[Test, Callable[[int, int], bool]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+class Unresolved(Exception):
+    """A reference of a template has no value in this saga: `path` says which."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} has no value")
+        self.path = path
+
+
+class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ref: str
+
+
+def path_of(value: object) -> Path | None:
+    """The path when `value` is a reference, None when it is a literal."""
+    if not isinstance(value, dict):
+        return None
+    return tuple(msgspec.convert(value, _Reference).ref.split("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What references are resolved against: the saga's id, its parameters, results by step."""
+
+    saga: str
+    params: dict[str, Any]
+    results: Sequence[tuple[str, dict[str, Any]]]
+
+    def at(self, path: Path) -> Any:
+        """Raises `Unresolved`."""
+        root, *rest = path
+        if root == "effect":
+            return effect_id(self.saga, rest[0], "do")
+        if root == "params":
+            found = _within(self.params, rest)
+        elif root == "steps" and len(rest) == 3 and rest[1] == "result":
+            found = _within(dict(self.results).get(rest[0]), rest[2:])
+        else:
+            found = _MISSING
+        if found is _MISSING:
+            raise Unresolved(".".join(path))
+        return found
+
+    def instant_ms(self, path: Path) -> int:
+        """Raises `Unresolved` also for what is no instant."""
+        at_ms = instant_ms(self.at(path))
+        if at_ms is None:
+            raise Unresolved(".".join(path))
+        return at_ms
+
+    def meet(self, condition: Condition) -> bool:
+        """Whether it holds. Raises `Unresolved` when that can't be told."""
+        left, right = self._side(condition.left), self._side(condition.right)
+        compare = _ORDER.get(condition.test)
+        if compare is None:
+            # True is no 1, and "1" neither.
+            same = type(left) is type(right) and left == right
+            return same == (condition.test == "==")
+        if type(left) is not int or type(right) is not int:
+            raise Unresolved(f"an order of {_written(condition.left)}, {_written(condition.right)}")
+        return compare(left, right)
+
+    def _side(self, value: object) -> Any:
+        path = path_of(value)
+        if path is None:
+            return value
+        if path[0] == "params":
+            found = _within(self.params, path[1:])
+            return None if found is _MISSING else found
+        return self.at(path)
+
+
+_MISSING: Final = object()
+
+
+def _within(value: object, path: Sequence[str]) -> object:
+    for part in path:
+        if isinstance(value, dict):
+            value = cast("dict[str, object]", value).get(part, _MISSING)
+        elif isinstance(value, list) and part.isdecimal():
+            rest = cast("list[object]", value)[int(part) :]
+            value = rest[0] if rest else _MISSING
+        else:
+            return _MISSING
+    return value
+
+
+def _written(value: object) -> str:
+    path = path_of(value)
+    return "a literal" if path is None else ".".join(path)

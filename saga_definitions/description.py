@@ -1,0 +1,137 @@
+"""A definition in words: what it says at each place, what one version says unlike another, and its
+picture."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import msgspec
+
+from messages.plan import (
+    AwaitSignal,
+    AwaitTime,
+    CommandTemplate,
+    Condition,
+    PlannedStep,
+    Retry,
+)
+from saga_definitions.dsl import Definition, Param
+
+
+def said(definition: Definition) -> dict[str, str]:
+    """Place -> what the definition says there, such as `steps.debit.do` -> `Debit(...)`.
+
+    What is empty is left out, and so are the names of the parts, which are in the places.
+    """
+    places = {"deadline_ms": str(definition.plan.deadline_ms)}
+    for param in definition.params:
+        places[f"params.{param.name}"] = param_text(param)
+    for rule in definition.rules:
+        kind = type(rule).__name__
+        places[f"rules.{kind}.{'.'.join(rule.names)}"] = f"{kind}({', '.join(rule.names)})"
+    for step in definition.plan.steps:
+        for name, text in step_texts(step):
+            places[f"steps.{step.name}.{name}"] = text
+    return places
+
+
+def param_text(param: Param[object]) -> str:
+    """What a value of the parameter has to be."""
+    wanted = (param.problem(None) or "anything").removeprefix("must be ")
+    return f"{wanted} (optional)" if param.optional else wanted
+
+
+def step_texts(step: PlannedStep) -> Iterator[tuple[str, str]]:
+    """(field, what it says), for all that the step says."""
+    for field in step.__struct_fields__:
+        if field == "name" or (field == "undo_retry" and step.undo is None):
+            continue
+        if step.do is None and field in ("retry", "timeout_ms", "on_timeout"):
+            continue
+        value = getattr(step, field)
+        if value or field == "after":
+            yield field, _text(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case CommandTemplate():
+            return command_text(value)
+        case Condition():
+            return f"{_field_text(value.left)} {value.test} {_field_text(value.right)}"
+        case AwaitSignal() if value.not_by:
+            return f"a signal, not by {_short_path(value.not_by)}, for {value.timeout_ms} ms"
+        case AwaitSignal():
+            return f"a signal, for {value.timeout_ms} ms"
+        case AwaitTime():
+            return _short_path(value.until)
+        case Retry():
+            return retry_text(value)
+        case tuple():
+            parts = cast("tuple[object, ...]", value)
+            return ", ".join(_text(part) for part in parts) or "none"
+        case str():
+            return value
+        case _:
+            return msgspec.json.encode(value).decode()
+
+
+def command_text(template: CommandTemplate) -> str:
+    """`Credit(account_id=target, amount_minor=amount_minor)`."""
+    fields = (f"{field}={_field_text(value)}" for field, value in template.fields.items())
+    return f"{_short(template)}({', '.join(fields)})"
+
+
+def _short(template: CommandTemplate) -> str:
+    return template.type.split(".")[1]
+
+
+def _field_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    return _short_path(cast("dict[str, str]", value)["ref"])
+
+
+def _short_path(path: str) -> str:
+    return path.removeprefix("params.")
+
+
+def retry_text(retry: Retry) -> str:
+    """`3 attempts, after 0.2 s, times 2, up to 30 s; also when refused: clock_ahead`."""
+    if retry.attempts == 1:
+        return "1 attempt"
+    first, most = retry.first_delay_ms / 1_000, retry.max_delay_ms / 1_000
+    also = f"; also when refused: {', '.join(retry.retryable)}" if retry.retryable else ""
+    delays = f"after {first:g} s, times {retry.factor:g}, up to {most:g} s"
+    return f"{retry.attempts} attempts, {delays}{also}"
+
+
+def changes(old: Definition, new: Definition) -> list[tuple[str, str, str]]:
+    """(place, what the old one says, what the new one says), "" for nothing."""
+    before, after = said(old), said(new)
+    return [
+        (place, before.get(place, ""), after.get(place, ""))
+        for place in {**before, **after}
+        if before.get(place) != after.get(place)
+    ]
+
+
+def mermaid(definition: Definition) -> str:
+    """The steps as a Mermaid flowchart: the pivot is a hexagon, what comes after it is round, a
+    wait is a flag, and what takes a step back stands below it."""
+    lines = ["flowchart LR"]
+    for step in definition.plan.steps:
+        what = "waits" if step.do is None else _short(step.do)
+        label = f"<b>{step.name}</b><br/>{what}"
+        if step.pivot:
+            shape = f'{{{{"{label}"}}}}'
+        elif step.do is None:
+            shape = f'>"{label}"]'
+        elif step.undo is None:
+            shape = f'(["{label}"])'
+        else:
+            shape = f'["{label}<br/>undo: {_short(step.undo)}"]'
+        # "end" and other words of Mermaid's own can't stand for a node.
+        lines.append(f"    step_{step.name}{shape}")
+    for step in definition.plan.steps:
+        lines += [f"    step_{before} --> step_{step.name}" for before in step.after]
+    return "\n".join(lines)

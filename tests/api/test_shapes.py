@@ -1,0 +1,164 @@
+"""Every definition that ships is started with POST /transfers; signals come over HTTP too."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from httpx import Response
+
+from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
+from tests.api.bank import Bank, new_key
+
+LARGE = FREE_UP_TO_MINOR + 1
+BEA = {"verdict": "approve", "who": "bea", "why": "ticket 7"}
+
+
+def soon(**delta: float) -> str:
+    return (datetime.now(UTC) + timedelta(**delta)).isoformat()
+
+
+async def start(bank: Bank, definition: str, key: str | None = None, **params: Any) -> Response:
+    body = {"definition": definition, "currency": "EUR", **params}
+    return await bank.post("/transfers", body, key, Prefer="wait=10")
+
+
+async def balance(bank: Bank, account: str) -> int:
+    # An account's own answer carries a position of its journal.
+    after = await bank.post(f"/accounts/{account}/freeze")
+    found: int = (await bank.look(f"/accounts/{account}", after))["balance_minor"]
+    return found
+
+
+async def approved(bank: Bank, key: str | None = None) -> tuple[Response, str]:
+    source, target = await bank.open(2 * LARGE), await bank.open()
+    ann = {"source": source, "target": target, "initiator": "ann"}
+    return await start(bank, "approved_transfer", key, amount_minor=LARGE, **ann), target
+
+
+async def test_a_transfer_that_waits_for_a_person_is_told_at_once_and_listed(bank: Bank) -> None:
+    answer, _ = await approved(bank)
+    assert (answer.status_code, answer.json()["state"]) == (202, "running")
+    assert answer.json()["reason"] == "waiting"
+    seen = await bank.look(f"/sagas/{answer.json()['id']}", answer)
+    assert (seen["state"], seen["reason"], seen["step"]) == ("running", "waiting", "approval")
+    found = await bank.client.get("/sagas", params={"reason": "waiting"})
+    assert answer.json()["id"] in [saga["id"] for saga in found.json()["sagas"]]
+
+
+async def test_a_transfer_that_is_asked_for_again_while_it_waits_is_told_so(bank: Bank) -> None:
+    source, target, key = await bank.open(2 * LARGE), await bank.open(), new_key()
+    ann = {"source": source, "target": target, "initiator": "ann", "amount_minor": LARGE}
+    await start(bank, "approved_transfer", key, **ann)
+    again = await start(bank, "approved_transfer", key, **ann)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (again.json()["state"], again.json()["reason"]) == ("running", "waiting")
+
+
+async def test_an_approval_completes_the_transfer_and_is_repeated_safely(bank: Bank) -> None:
+    answer, target = await approved(bank)
+    path, key = f"/sagas/{answer.json()['id']}/signals/approval", new_key()
+    given = await bank.post(path, BEA, key)
+    assert (given.status_code, given.json()["state"]) == (200, "running")
+    again = await bank.post(path, BEA, key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
+    other = await bank.post(path, {**BEA, "verdict": "reject"}, key)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    late = await bank.post(path, BEA)
+    assert (late.status_code, late.json()["type"]) == (409, "/problems/signal-refused")
+    assert late.json()["reason"] in ("not_waiting", "saga_finished")
+    ended = await wait_for_the_end(bank, answer)
+    assert ended["state"] == "completed"
+    assert await balance(bank, target) == LARGE
+
+
+async def wait_for_the_end(bank: Bank, started: Response) -> dict[str, Any]:
+    """The saga's last word: its record comes behind those that were seen."""
+    after = started
+    for _ in range(100):
+        seen = await bank.look(f"/sagas/{started.json()['id']}", after)
+        if seen["finished_at"]:
+            return seen
+        place, _, offset = seen["as_of"].partition("@")
+        after = Response(200, json={"as_of": f"{place}@{int(offset) + 1}"})
+    raise AssertionError(seen)
+
+
+async def test_who_asked_for_a_transfer_does_not_approve_it(bank: Bank) -> None:
+    answer, target = await approved(bank)
+    path = f"/sagas/{answer.json()['id']}/signals/approval"
+    refused = await bank.post(path, {**BEA, "who": "ANN"})
+    assert (refused.status_code, refused.json()["reason"]) == (409, "same_person")
+    rejected = await bank.post(path, {**BEA, "verdict": "reject"})
+    assert rejected.status_code == 200
+    ended = await wait_for_the_end(bank, answer)
+    assert (ended["state"], ended["reason"]) == ("compensated", "rejected")
+    assert await balance(bank, target) == 0
+
+
+async def test_a_signal_that_is_none_is_refused(bank: Bank) -> None:
+    answer, _ = await approved(bank)
+    path = f"/sagas/{answer.json()['id']}/signals"
+    for bad in (
+        {"verdict": "maybe", "who": "bea"},
+        {"verdict": "approve"},
+        {"verdict": "approve", "who": "a b"},
+        {**BEA, "payload": {"deep": {"er": 1}}},
+        {**BEA, "payload": {str(n): n for n in range(21)}},
+        {**BEA, "more": 1},
+    ):
+        refused = await bank.post(f"{path}/approval", bad)
+        assert refused.status_code == 400, refused.text
+    unknown = await bank.post(f"{path}/nobody", BEA)
+    assert (unknown.status_code, unknown.json()["reason"]) == (409, "signal_unknown")
+    odd = await bank.post(f"{path}/A%20b", BEA)
+    assert (odd.status_code, odd.json()["reason"]) == (409, "signal_unknown")
+    nobody = await bank.post(f"/sagas/{'0' * 32}/signals/approval", BEA)
+    assert (nobody.status_code, nobody.json()["reason"]) == (409, "saga_unknown")
+
+
+async def test_a_split_transfer_pays_all(bank: Bank) -> None:
+    source, one, other = await bank.open(100), await bank.open(), await bank.open()
+    legs = [{"target": one, "amount_minor": 10}, {"target": other, "amount_minor": 20}]
+    answer = await start(bank, "split_transfer", source=source, amount_minor=30, legs=legs)
+    assert answer.json()["state"] == "completed", answer.text
+    assert [await balance(bank, account) for account in (source, one, other)] == [70, 10, 20]
+
+
+async def test_an_fx_transfer_pays_in_another_currency(bank: Bank) -> None:
+    source, target = await bank.open(1_000), await bank.open(currency="JPY")
+    ours, theirs = await bank.open(), await bank.open(9_000, currency="JPY")
+    answer = await start(
+        bank,
+        "fx_transfer",
+        source=source,
+        amount_minor=1_000,
+        target=target,
+        target_amount_minor=1_624,
+        target_currency="JPY",
+        rate="162.35",
+        quote_ends_at=soon(minutes=1),
+        source_liquidity=ours,
+        target_liquidity=theirs,
+    )
+    assert answer.json()["state"] == "completed", answer.text
+    assert [await balance(bank, account) for account in (target, theirs)] == [1_624, 7_376]
+
+
+async def test_a_scheduled_transfer_waits_and_is_carried_out(bank: Bank) -> None:
+    source, target = await bank.open(100), await bank.open()
+    money = {"source": source, "target": target, "amount_minor": 30}
+    far = await start(bank, "scheduled_transfer", execute_at=soon(days=400), **money)
+    assert (far.json()["state"], far.json()["reason"]) == ("running", "waiting")
+    near = await start(bank, "scheduled_transfer", execute_at=soon(milliseconds=200), **money)
+    assert (await wait_for_the_end(bank, near))["state"] == "completed"
+    cancelled = await bank.post(
+        f"/sagas/{far.json()['id']}/cancel", {"who": "ann", "why": "ticket 7"}
+    )
+    assert cancelled.status_code == 200, cancelled.text
+    assert await balance(bank, target) == 30
+
+
+async def test_params_of_another_shape_are_refused_with_their_place(bank: Bank) -> None:
+    source = await bank.open(100)
+    refused = await start(bank, "split_transfer", source=source, amount_minor=1, legs=[])
+    assert refused.status_code == 400
+    assert "must be a list of 1 to 10 legs" in refused.text

@@ -1,0 +1,135 @@
+"""The audit of sagas that skip, wait and split: yes to what happened, no to tampering."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from audit.accounts import Accounts
+from audit.case import Case
+from audit.cases import Cases
+from audit.conditions import due
+from audit.report import Findings
+from audit.verdict import problems
+from journal.log import Place
+from messages.plan import Condition, PlannedStep
+from messages.saga import (
+    SagaEvent,
+    SagaStarted,
+    SignalAccepted,
+    StepRequested,
+    StepSkipped,
+    StepWaiting,
+)
+from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
+from tests.saga_definitions.bank import SAGA, Bank
+
+ANN: dict[str, Any] = {"source": "alice", "target": "bob", "currency": "EUR", "initiator": "ann"}
+Tampering = Callable[[SagaEvent], SagaEvent | None]
+
+
+def found(bank: Bank, tampering: Tampering = lambda event: event) -> list[str]:
+    """The checks that fail, sorted."""
+    findings = Findings()
+    cases = Cases(findings, memory_ms=0)
+    accounts = Accounts(cases, findings, effect_horizon_ms=0)
+    for offset, event in enumerate(bank.account_events):
+        accounts.fold(event, Place("account.journal", 0), offset)
+    for offset, event in enumerate(bank.events):
+        changed = tampering(event)
+        if changed is not None:
+            cases.fold(changed, Place("orchestrator.journal", 0), offset)
+    open_cases = [case for case in cases.sagas.values() if isinstance(case, Case)]
+    left = {problem.check for case in open_cases for problem in problems(case)}
+    return sorted({violation.check for violation in findings.first()} | left)
+
+
+def approved(amount_minor: int) -> Bank:
+    bank = Bank(alice=(5 * FREE_UP_TO_MINOR, "EUR"), bob=(0, "EUR"))
+    bank.start("approved_transfer", amount_minor=amount_minor, **ANN)
+    return bank
+
+
+LARGE, SMALL = FREE_UP_TO_MINOR + 1, FREE_UP_TO_MINOR
+
+
+def split() -> Bank:
+    bank = Bank(alice=(100, "EUR"), bob=(0, "EUR"), carol=(0, "EUR"))
+    legs = [{"target": "bob", "amount_minor": 1}, {"target": "carol", "amount_minor": 2}]
+    return bank.start("split_transfer", source="alice", amount_minor=3, currency="EUR", legs=legs)
+
+
+@pytest.mark.parametrize(
+    "bank",
+    [
+        approved(SMALL),
+        approved(LARGE),
+        approved(LARGE).signal("approval"),
+        approved(LARGE).signal("approval", "reject"),
+        approved(LARGE).wait(days=3),
+        split(),
+    ],
+)
+def test_what_happened_is_right(bank: Bank) -> None:
+    assert found(bank) == []
+
+
+def test_an_approval_by_the_one_who_asked_is_seen() -> None:
+    def by_ann(event: SagaEvent) -> SagaEvent:
+        return replace(event, who="Ann") if isinstance(event, SignalAccepted) else event
+
+    assert found(approved(LARGE).signal("approval"), by_ann) == ["approved_by"]
+
+
+def test_a_transfer_that_went_on_without_its_approval_is_seen() -> None:
+    def unasked(event: SagaEvent) -> SagaEvent | None:
+        return None if isinstance(event, SignalAccepted | StepWaiting) else event
+
+    assert found(approved(LARGE).signal("approval"), unasked) == ["step_done"]
+
+
+def test_an_approval_that_was_skipped_though_it_was_due_is_seen() -> None:
+    def skipped(event: SagaEvent) -> SagaEvent | None:
+        if isinstance(event, SignalAccepted):
+            return StepSkipped(saga_id=SAGA, at_ms=event.at_ms, step="approval")
+        return None if isinstance(event, StepWaiting) else event
+
+    assert found(approved(LARGE).signal("approval"), skipped) == ["step_skipped"]
+
+
+def test_a_step_that_is_never_skipped_and_was_is_seen() -> None:
+    def skipped(event: SagaEvent) -> SagaEvent:
+        if isinstance(event, StepRequested) and event.step == "capture":
+            return StepSkipped(saga_id=SAGA, at_ms=event.at_ms, step="capture")
+        return event
+
+    assert "step_skipped" in found(approved(SMALL), skipped)
+
+
+def test_a_step_that_was_begun_though_it_had_to_be_skipped_is_seen() -> None:
+    def fewer_legs(event: SagaEvent) -> SagaEvent:
+        if isinstance(event, SagaStarted):
+            return replace(event, params={**event.params, "legs": event.params["legs"][:1]})
+        return event
+
+    assert "step_skipped" in found(split(), fewer_legs)
+
+
+@pytest.mark.parametrize(
+    ("left", "test", "right", "expected"),
+    [
+        ({"ref": "params.n"}, ">", 6, True),
+        ({"ref": "params.n"}, "<=", 6, False),
+        ({"ref": "params.n"}, "==", True, False),
+        ({"ref": "params.gone"}, "==", None, True),
+        ({"ref": "params.legs.0"}, "!=", None, True),
+        ({"ref": "params.legs.1"}, "!=", None, False),
+        ({"ref": "steps.a.result.n"}, "==", 7, None),
+    ],
+)
+def test_what_is_due_follows_from_the_parameters(
+    left: Any, test: Any, right: Any, expected: bool | None
+) -> None:
+    step = PlannedStep("a", when=(Condition(left, test, right),))
+    assert due(step, {"n": 7, "legs": [{"target": "bob"}]}) is expected
