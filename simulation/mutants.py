@@ -76,9 +76,18 @@ def _input_is_skipped(original: Any) -> Any:
     return close_batch
 
 
+def _let_go(self: Any) -> None:
+    """Send what an epoch's batch gives out, whatever became of the batch."""
+    for index, place, sequence, output in self._outputs:
+        at = self._next + index
+        epoch.enqueue_output(self.progress, place, sequence, output, self._source, at)
+    self._outputs.clear()
+    self.outbox.release()
+
+
 def _released_before_the_append(original: Any) -> Any:
     async def commit(self: Any, now_ms: int) -> None:
-        self.outbox.release()
+        _let_go(self)
         await original(self, now_ms)
 
     return commit
@@ -90,7 +99,7 @@ def _goes_on_after_doubt(original: Any) -> Any:
             await original(self, now_ms)
         except AppendInDoubt:
             self._writer = self._log.writer()
-            self.outbox.release()
+            _let_go(self)
 
     return commit
 
@@ -186,6 +195,14 @@ def _first_outcome_wins(original: Any) -> Any:
     return outcome
 
 
+def _last_event_remembered(original: Any) -> Any:
+    def remember(self: Any, record: Any, value: bytes) -> None:
+        self.histories.pop(record.key, None)
+        original(self, record, value)
+
+    return remember
+
+
 def _projector_without_epoch(original: Any) -> Any:
     def begin(self: Any, *arguments: Any) -> None:
         original(self, *arguments)
@@ -265,6 +282,10 @@ _ALL: Final = (
     Mutant(
         "of a saga's outcomes in one batch of the read model the first wins",
         (projection.Changes, "outcome", _first_outcome_wins),
+    ),
+    Mutant(
+        "of a saga's events in one batch its history in the read model keeps the last",
+        (projection.Changes, "_remember", _last_event_remembered),
     ),
     Mutant(
         "a projector that starts again forgets the epoch in force",

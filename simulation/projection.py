@@ -5,15 +5,16 @@ two rows, and its commit can happen without the projector hearing of it.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from journal.log import Log, Place
 from journal.memory_log import MemoryLog
 from read_model.batch import CODECS, Batch, Cursor
+from read_model.history import Item
 from read_model.position import Position
 from read_model.projection import AccountChange, Changes, SagaOutcome
 from read_model.projector import Follower, ProjectorTuning
@@ -46,12 +47,19 @@ class SagaRow(msgspec.Struct, frozen=True):
     state: str
 
 
+History = list[tuple[int, dict[str, Any]]]
+"""The events of a saga: offset and fields."""
+
+
 class Rows(NamedTuple):
-    """One state of the tables. `world`: (currency, partition) -> balance in minor units."""
+    """One state of the tables. `world`: (currency, partition) -> balance in minor units;
+    `histories`: saga -> its events, some of which name `plans` by digest."""
 
     accounts: dict[str, AccountRow]
     sagas: dict[str, SagaRow]
     world: dict[tuple[str, int], int]
+    histories: dict[str, tuple[Item, ...]]
+    plans: dict[str, bytes]
     positions: dict[Place, Position]
 
     def copy(self) -> "Rows":
@@ -68,7 +76,7 @@ class Tables:
     def __init__(
         self, weather: SeededWeather, places: Iterable[Place], happened: Counter[str]
     ) -> None:
-        self.rows = Rows({}, {}, {}, {place: Position() for place in places})
+        self.rows = Rows({}, {}, {}, {}, {}, {place: Position() for place in places})
         self._weather = weather
         self._happened = happened
         self._turn = asyncio.Lock()
@@ -105,6 +113,11 @@ def _written(rows: Rows, changes: Changes) -> Iterator[None]:
     """Write the rows one by one."""
     for saga_id, outcome in changes.outcomes.items():
         rows.sagas[saga_id] = _saga(rows, changes, outcome)
+        yield
+    rows.plans.update(changes.plans)
+    for key, items in changes.histories.items():
+        saga_id = (key or b"").decode()
+        rows.histories[saga_id] = (*rows.histories.get(saga_id, ()), *items)
         yield
     for account_id, change in changes.account_changes.items():
         rows.accounts[account_id] = _account(rows, changes, change)
@@ -208,6 +221,7 @@ def projected(rows: Rows, histories: Histories, books: Books, courses: Courses) 
         for saga_id, course in courses.by_id.items()
     }
     yield from _differ("saga", sagas, rows.sagas)
+    yield from _differ("history of saga", _told(histories), _stored(rows))
     world: Counter[str] = Counter()
     for (currency, _), balance in rows.world.items():
         world[currency] += balance
@@ -219,6 +233,27 @@ def projected_up_to(rows: Rows, histories: Histories) -> Iterator[str]:
     """The same for rows that were stored while the bank was at work."""
     cut = histories.until({place: at.next_offset for place, at in rows.positions.items()})
     yield from projected(rows, cut, Books(cut), Courses(cut))
+
+
+def _told(histories: Histories) -> dict[str, History]:
+    told: dict[str, History] = defaultdict(list)
+    for journal in histories.sagas:
+        for fact in journal.facts:
+            if fact.type.startswith("saga."):
+                told[fact.fields["saga_id"]].append((fact.offset, fact.fields))
+    return told
+
+
+def _stored(rows: Rows) -> dict[str, History]:
+    plans = {digest: msgspec.json.decode(plan) for digest, plan in rows.plans.items()}
+    stored: dict[str, History] = {}
+    for saga_id, items in rows.histories.items():
+        history: History = [(offset, msgspec.json.decode(event)) for offset, event in items]
+        for _, fields in history:
+            if "plan" in fields:
+                fields["plan"] = plans.get(fields["plan"])
+        stored[saga_id] = history
+    return stored
 
 
 def _accounts(books: Books) -> dict[str, AccountRow]:
