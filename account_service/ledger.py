@@ -138,7 +138,7 @@ class Ledger:
         if isinstance(event, EffectRepeated):
             return
         if isinstance(event, CommandRefused):
-            if event.reason not in _SAYS_NOTHING_NEW:
+            if event.reason not in _SAYS_NOTHING_NEW or _turned_a_saga_away(event):
                 self._remember(event, event.reason, None)
             return
         if isinstance(event, EffectVoided):
@@ -197,6 +197,12 @@ class Ledger:
         for account in part.accounts:
             self._accounts[account.account_id] = account
         self._memory.restore(part.clock_ms, part.effects)
+
+
+def _turned_a_saga_away(event: CommandRefused) -> bool:
+    """A saga that was told `clock_ahead` may have ended with that: a copy of the command, which
+    would pass once the clock has caught up, must find the refusal. A caller may ask again."""
+    return event.reason == "clock_ahead" and event.saga_id != ""
 
 
 def _repeat(

@@ -81,7 +81,7 @@ class MemoryLog:
         self.records: dict[Place, list[MemoryRecord]] = {}
         self._partitions: dict[str, int] = {}
         self._first: dict[Place, int] = {}
-        self._news: dict[Place, list[asyncio.Event]] = {}
+        self._waiting: dict[Place, list[_MemoryReader]] = {}
 
     async def partitions(self, topic: str) -> int:
         return self._partitions.get(topic, 0)
@@ -119,8 +119,8 @@ class MemoryLog:
             MemoryRecord(first + i, now_ms, entry.key, entry.value, entry.headers)
             for i, entry in enumerate(entries)
         )
-        for event in self._news.get(place, ()):
-            event.set()
+        for reader in self._waiting.get(place, ()):
+            reader.wake(place)
         return first
 
     def slice(self, place: Place, position: int, count: int) -> list[MemoryRecord]:
@@ -130,13 +130,17 @@ class MemoryLog:
             raise PositionLost(place, position, first, first + len(held))
         return held[position - first : position - first + count]
 
-    def watch(self, place: Place, event: asyncio.Event) -> None:
-        self._news.setdefault(place, []).append(event)
+    def end(self, place: Place) -> int:
+        return self._first.get(place, 0) + len(self.records[place])
 
-    def unwatch(self, place: Place, event: asyncio.Event) -> None:
-        watching = self._news.get(place, [])
-        if event in watching:
-            watching.remove(event)
+    def watch(self, place: Place, reader: "_MemoryReader") -> None:
+        """`reader` is woken whenever something lands."""
+        self._waiting.setdefault(place, []).append(reader)
+
+    def unwatch(self, place: Place, reader: "_MemoryReader") -> None:
+        watching = self._waiting.get(place, [])
+        if reader in watching:
+            watching.remove(reader)
 
 
 class _MemoryWriter:
@@ -180,23 +184,38 @@ class _MemoryReader:
     def __init__(self, log: MemoryLog, starts: Mapping[Place, int]) -> None:
         self._log = log
         self._positions = dict(starts)
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        self._news: asyncio.TimerHandle | None = None
         for place in starts:
-            log.watch(place, self._news)
+            log.watch(place, self)
 
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
-        found = self._take(max_records)
-        if not found and wait_ms > 0:
-            self._news.clear()
-            try:
-                async with asyncio.timeout(wait_ms / 1000):
-                    await self._news.wait()
-            except TimeoutError:
-                return {}
+        if found := self._take(max_records):
+            weather = self._log.weather
+            await asyncio.sleep(sum(weather.read_s(place) for place in found))
+            return found
+        if wait_ms > 0:
+            await self._wait(wait_ms / 1000)
             found = self._take(max_records)
-        for place in found:
-            await asyncio.sleep(self._log.weather.read_s(place))
         return found
+
+    def wake(self, place: Place) -> None:
+        """Something has landed in `place`: whoever waits hears of it after the read's delay."""
+        if self._waiter is not None and self._news is None:
+            delay_s = self._log.weather.read_s(place)
+            self._news = self._waiter.get_loop().call_later(delay_s, _end, self._waiter)
+
+    async def _wait(self, within_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(within_s, _end, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            if self._news is not None:
+                self._news.cancel()
+            self._waiter = self._news = None
 
     def _take(self, max_records: int) -> dict[Place, Sequence[Record]]:
         found: dict[Place, Sequence[Record]] = {}
@@ -204,6 +223,8 @@ class _MemoryReader:
         for place, position in self._positions.items():
             if left <= 0:
                 break
+            if position == self._log.end(place):
+                continue
             if records := self._log.slice(place, position, left):
                 found[place] = records
                 self._positions[place] = records[-1].offset + 1
@@ -212,4 +233,9 @@ class _MemoryReader:
 
     async def close(self) -> None:
         for place in self._positions:
-            self._log.unwatch(place, self._news)
+            self._log.unwatch(place, self)
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

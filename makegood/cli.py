@@ -140,7 +140,9 @@ def simulate(
     first: int | None = None,
     seed: int | None = None,
     trace: bool = False,
+    scenario: str = "",
     transfers: int = 50,
+    shrink_s: float = 60.0,
     jobs: Annotated[int, Parameter(alias="-j")] = os.cpu_count() or 1,
 ) -> None:
     """Simulate days of the bank with faults of every kind, and check the invariants.
@@ -154,20 +156,24 @@ def simulate(
     seed
         Run this one seed.
     trace
-        With --seed: tell the whole story.
+        With --seed: tell the story; of a run that fails, what concerns the failure.
+    scenario
+        With --seed: only this part of it, as a failed seed prints it.
     transfers
         Transfers in a run.
+    shrink_s
+        After a failure look for a smaller run that fails alike, for so many seconds of CPU time;
+        0: don't.
     jobs
         Processes to run in.
     """
-    import structlog
-
     from makegood.simulating import run_simulation, tell_seed
+    from simulation.scenario import parse
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     if seed is not None:
-        sys.exit(tell_seed(console, seed, transfers, trace=trace))
-    sys.exit(run_simulation(console, runs, first, transfers, jobs))
+        part = parse(scenario)
+        sys.exit(tell_seed(console, seed, part, transfers, trace=trace, shrink_s=shrink_s))
+    sys.exit(run_simulation(console, runs, first, transfers, jobs, shrink_s))
 
 
 def _run(main: Coroutine[Any, Any, Any]) -> Any:

@@ -20,6 +20,7 @@ from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
 from saga_definitions.order import DefinitionError
 from saga_definitions.registry import UnknownDefinition
+from simulation.scenario import ScenarioMalformed
 
 _TOLD: Final = (
     SettingsError,
@@ -37,6 +38,7 @@ _TOLD: Final = (
     ApiAway,
     ApiError,
     FileUnusable,
+    ScenarioMalformed,
 )
 """Their texts say what to do."""
 

@@ -8,7 +8,7 @@ being read and folded.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import asyncpg
 import msgspec
@@ -97,7 +97,7 @@ class Projector:
         tuning = self._tuning
         return min(tuning.first_pause_s * 2.0 ** min(failures, 16), tuning.max_pause_s)
 
-    async def _begin(self) -> "_Follower":
+    async def _begin(self) -> "Follower":
         """Find out where to go on from."""
         failures = 0
         while True:
@@ -118,9 +118,8 @@ class Projector:
         self._goes_on(failures)
         self._written = {place: at.next_offset for place, at in cursors.items()}
         reader = self._log.reader(self._written)
-        return _Follower(
-            self, reader, {p: Cursor(p, at, counts[p.topic]) for p, at in cursors.items()}
-        )
+        cursors_at = {p: Cursor(p, at, counts[p.topic]) for p, at in cursors.items()}
+        return Follower(reader, cursors_at, self.write, self._tuning)
 
     async def _cursors(self, counts: Mapping[str, int]) -> dict[Place, Position]:
         async with self._engine.begin() as connection:
@@ -202,21 +201,25 @@ class Projector:
     def engine(self) -> AsyncEngine:
         return self._engine
 
-    @property
-    def tuning(self) -> ProjectorTuning:
-        return self._tuning
 
+class Follower:
+    """Reads from one set of positions on, until somebody else moves them.
 
-class _Follower:
-    """Reads from one set of positions on, until somebody else moves them."""
+    `write` makes a batch count, whole or not at all; it raises PositionsMoved when the stored
+    positions are not those that the batch begins with.
+    """
 
     def __init__(
-        self, projector: Projector, reader: Reader, cursors: Mapping[Place, Cursor]
+        self,
+        reader: Reader,
+        cursors: Mapping[Place, Cursor],
+        write: Callable[[Batch], Awaitable[None]],
+        tuning: ProjectorTuning,
     ) -> None:
-        self._projector = projector
-        self._tuning = projector.tuning
         self._reader = reader
         self._cursors = cursors
+        self._write = write
+        self._tuning = tuning
         self._batch = Batch()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -224,6 +227,7 @@ class _Follower:
 
     async def run(self) -> None:
         """Raises PositionsMoved, or what `Projector.run` raises."""
+        loop = asyncio.get_running_loop()
         filling = asyncio.create_task(self._fill())
         filling.add_done_callback(lambda _: self._news.set())
         try:
@@ -235,10 +239,10 @@ class _Follower:
                 self._room.set()
                 if batch.moves:
                     # Also what came before a record that can't be projected.
-                    began = time.monotonic()
-                    await self._projector.write(batch)
+                    began = loop.time()
+                    await self._write(batch)
                     self.writes += 1
-                    left_s = began + self._interval_s(batch) - time.monotonic()
+                    left_s = began + self._interval_s(batch) - loop.time()
                     if left_s > 0 and self._batch.records < self._tuning.max_batch_records:
                         await asyncio.sleep(left_s)
                 else:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from random import Random
+from collections.abc import Sequence
 from typing import Any, Final
 
 from account_service.service import TOPICS as ACCOUNT
@@ -14,9 +14,10 @@ from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from simulation.api import Api
 from simulation.callers import Callers
-from simulation.conditions import Conditions
-from simulation.definitions import DEFINITIONS
+from simulation.conditions import Conditions, stream
+from simulation.definitions import Drawn, drawn, registry
 from simulation.process import Process
+from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
 
 CALM_S: Final = 6.0
@@ -38,14 +39,18 @@ class NotSettled(Exception):
 class Bank:
     """Made inside a simulated loop; `happened` counts faults and what they led to."""
 
-    def __init__(self, rng: Random, conditions: Conditions) -> None:
-        self.rng = rng
+    def __init__(self, seed: int, conditions: Conditions) -> None:
+        self.seed = seed
         self.conditions = conditions
         self.happened: Counter[str] = Counter()
         self.notes: list[tuple[float, str]] = []
-        self.weather = SeededWeather(rng, conditions, self.happened)
+        self.incidents: list[int] = []
+        """The numbers of those that happened."""
+        self._rng = rng = stream(seed, "bank")
+        self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
-        self.services = _services(conditions)
+        self.drawn = drawn(seed)
+        self.services = _services(conditions, self.drawn)
         counts = (conditions.orchestrators, conditions.account_processes)
         self.processes: dict[str, list[Process]] = {}
         for service, count in zip(self.services, counts, strict=True):
@@ -60,6 +65,9 @@ class Bank:
                 for i in range(count)
             ]
         self.apis: list[Api] = []
+        self.tables = Tables(self.weather, places(conditions.partitions), self.happened)
+        self.projectors: list[Projector] = []
+        self.projected_before_healing = self.tables.rows
 
     @property
     def all_processes(self) -> list[Process]:
@@ -84,20 +92,34 @@ class Bank:
             Api(f"api-{i}", self.log, self.weather, conditions.partitions)
             for i in range(conditions.apis)
         ]
-        return Callers(self.rng, conditions, self.apis, self.happened)
+        self.projectors = [
+            Projector(
+                f"projector-{i}",
+                self.log,
+                self.weather,
+                self.tables,
+                conditions.partitions,
+                self.happened,
+            )
+            for i in range(conditions.projectors)
+        ]
+        return Callers(
+            stream(self.seed, "callers"), conditions, self.apis, self.drawn, self.happened
+        )
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
         processes = self.processes[service]
         dealt: dict[str, set[int]] = {process.name: set() for process in processes}
         for partition in range(self.conditions.partitions):
-            dealt[self.rng.choice(among or processes).name].add(partition)
+            dealt[self._rng.choice(among or processes).name].add(partition)
         for process in processes:
             process.assign(frozenset(dealt[process.name]))
 
     async def heal(self, callers: Callers) -> list[str]:
         """End all faults, wait until the bank is at rest. Gives what is wrong with it then."""
         self.note("healing")
+        self.projected_before_healing = self.tables.rows
         self.weather.clear_up()
         # Clocks agree again, on the latest of them: what was promised for a time comes due.
         ahead_ms = max(process.clock.wrong_ms for process in self.all_processes)
@@ -129,7 +151,8 @@ class Bank:
 
     def troubles(self) -> list[str]:
         found = [trouble for process in self.all_processes for trouble in process.troubles()]
-        return found + [trouble for api in self.apis for trouble in api.troubles()]
+        others = (*self.apis, *self.projectors)
+        return found + [trouble for other in others for trouble in other.troubles()]
 
     def _records(self) -> int:
         return sum(map(len, self.log.records.values()))
@@ -143,7 +166,7 @@ class Bank:
                 due_ms = process.machines[partition].next_due_ms()
                 if due_ms is not None:
                     return f"{process.name} partition {partition} has a timer at {due_ms}"
-        return ""
+        return "the read model is behind" if self.tables.behind(self.log) else ""
 
     def _still_running(self) -> list[str]:
         """A processor that was cancelled must end: else it is an owner that nobody knows of."""
@@ -154,7 +177,9 @@ class Bank:
         return [f"{found} processors run, but only {expected} should: a cancelled one goes on"]
 
 
-def _services(conditions: Conditions) -> tuple[Service[Any, Any], Service[Any, Any]]:
+def _services(
+    conditions: Conditions, drawn: Sequence[Drawn]
+) -> tuple[Service[Any, Any], Service[Any, Any]]:
     tuning = Tuning(
         max_batch_records=conditions.max_batch_records,
         max_unconfirmed=conditions.max_unconfirmed,
@@ -166,7 +191,7 @@ def _services(conditions: Conditions) -> tuple[Service[Any, Any], Service[Any, A
         orchestrator(
             partitions,
             {ACCOUNT.input: partitions},
-            definitions=DEFINITIONS,
+            definitions=registry(drawn),
             memory_horizon_ms=conditions.saga_memory_ms,
             tuning=tuning,
         ),

@@ -21,11 +21,20 @@ _IN: Final = {
 _OUT: Final = {"account.Withdrawn": "world", "account.Debited": "transit"}
 
 
+_STATUS: Final = {
+    "account.Frozen": "frozen",
+    "account.Unfrozen": "open",
+    "account.AccountClosed": "closed",
+}
+
+
 class Ledger:
     """One account as its events tell it."""
 
-    def __init__(self, currency: str) -> None:
+    def __init__(self, partition: int, currency: str) -> None:
+        self.partition = partition
         self.currency = currency
+        self.status = "open"
         self.balance = 0
         self.overdraft = 0
         self.holds: dict[str, int] = {}
@@ -44,7 +53,7 @@ class Books:
         """Saga -> its postings and holds."""
         self.wrong: list[str] = []
         self._undone: dict[str, str] = {}
-        self._versions: Counter[str] = Counter()
+        self.versions: Counter[str] = Counter()
         for journal in histories.accounts:
             for fact in journal.facts:
                 if fact.type.startswith("account."):
@@ -54,14 +63,14 @@ class Books:
     def _enter(self, fact: Fact) -> None:
         fields = fact.fields
         account = self.accounts.get(fields["account_id"])
-        version = self._versions[fields["account_id"]]
+        version = self.versions[fields["account_id"]]
         if fact.type in _NO_CHANGE:
             if fields["version"] != version:
                 self._say(fact, f"is decided on version {fields['version']}, not {version}")
             return
         if fields["version"] != version + 1:
             self._say(fact, f"has version {fields['version']} after {version}")
-        self._versions[fields["account_id"]] = fields["version"]
+        self.versions[fields["account_id"]] = fields["version"]
         if fields["effect_id"] in self.applied:
             self._say(fact, f"applies effect {fields['effect_id']} again")
         self.applied[fields["effect_id"]] = fact
@@ -72,11 +81,12 @@ class Books:
                 self._say(fact, f"takes {undoes} back again")
             self._undone[undoes] = fields["effect_id"]
         if fact.type == "account.AccountOpened":
-            self.accounts[fields["account_id"]] = Ledger(fields["currency"])
+            self.accounts[fields["account_id"]] = Ledger(fact.place.partition, fields["currency"])
             self.accounts[fields["account_id"]].overdraft = fields["overdraft_limit_minor"]
         elif account is None:
             self._say(fact, "concerns an account that was never opened")
         else:
+            account.status = _STATUS.get(fact.type, account.status)
             self._post(fact, account, fields)
 
     def _post(self, fact: Fact, account: Ledger, fields: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ for something else under a key they have used.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Final, NamedTuple
@@ -24,6 +24,7 @@ from messages.saga import RecoverSaga, SignalSaga, StartSaga
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import Conditions
+from simulation.definitions import Drawn
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
@@ -51,11 +52,13 @@ class Callers:
         rng: Random,
         conditions: Conditions,
         apis: list[Api],
+        drawn: Sequence[Drawn],
         happened: Counter[str],
     ) -> None:
         self._rng = rng
         self._conditions = conditions
         self._apis = apis
+        self._drawn = drawn
         self._happened = happened
         self._number = 0
         self._sagas: list[str] = []
@@ -229,8 +232,13 @@ class Callers:
             (
                 *("transfer", "patient", "reserved_transfer", "collect") * 2,
                 *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
+                *("",) * 4,
             )
         )
+        if not name:
+            one = rng.choice(self._drawn)
+            params = one.params(rng, known, currency)
+            return _start(f"key-{self._number}", one.definition.name, params)
         params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])
@@ -343,9 +351,8 @@ def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:
 
 
 def _with_another_body(request: StartSaga) -> StartSaga:
-    params = {**request.params, "amount_minor": request.params["amount_minor"] + 1}
-    if "total_minor" in params:
-        params["total_minor"] = 2 * params["amount_minor"]
+    other = CURRENCIES[request.params["currency"] == CURRENCIES[0]]
+    params = {**request.params, "currency": other}
     return StartSaga(
         saga_id=request.saga_id,
         tenant=request.tenant,

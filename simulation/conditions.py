@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-WEATHER: Final = ("ack_lost", "late", "never", "slow")
-"""What happens to single appends and reads."""
+WEATHER: Final = ("ack_lost", "late", "never", "slow", "commit_in_doubt")
+"""What happens to single appends, reads and commits."""
 
 INCIDENTS: Final = (
     "crash",
@@ -19,10 +19,13 @@ INCIDENTS: Final = (
     "reassign",
     "overlap",
     "api_crash",
+    "projector_crash",
     "clock_jump",
     "snapshot_lost",
     "snapshot_torn",
     "snapshot_compacted",
+    "place_down",
+    "message_copied",
     "garbage_input",
     "foreign_input",
     "journal_noise",
@@ -39,13 +42,25 @@ _HORIZONS_APART_MS: Final = 2_000_000
 """Longer than all clocks of a run are apart: what the settings demand to be a day."""
 
 
+def stream(seed: int, name: str) -> Random:
+    """Random numbers for one purpose. Each purpose has its own, so that a smaller scenario of a
+    seed differs from the whole one in as little as can be."""
+    return Random(f"{seed}/{name}")
+
+
+TRANSFERS: Final = 50
+"""A day's."""
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate."""
+    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate;
+    `incidents`: the numbers of those that happen, None: all."""
 
     partitions: int
     orchestrators: int
     account_processes: int
     apis: int
+    projectors: int
     accounts: int
     callers: int
     transfers: int
@@ -63,9 +78,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     max_unconfirmed: int
     effect_horizon_ms: int
     saga_memory_ms: int
+    incidents: frozenset[int] | None = None
 
 
-def draw(rng: Random, transfers: int = 50) -> Conditions:
+def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
+    rng = stream(seed, "conditions")
     faults = _faults(rng)
     rates = {kind: _between(rng, 0.002, 0.06) if kind in faults else 0.0 for kind in WEATHER}
     short_memory = rng.random() < 0.1
@@ -74,6 +91,7 @@ def draw(rng: Random, transfers: int = 50) -> Conditions:
         orchestrators=rng.choice((1, 2, 2, 3)),
         account_processes=rng.choice((1, 2, 2, 3)),
         apis=rng.choice((1, 2)),
+        projectors=rng.choice((1, 1, 2)),
         accounts=rng.randint(3, 8),
         callers=rng.randint(4, 12),
         transfers=transfers,

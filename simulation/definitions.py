@@ -1,13 +1,17 @@
 """The sagas that the simulated bank runs: those that ship, one with parallel steps, one that waits
-and tries again, one for whose approvals nobody has days."""
+and tries again, one for whose approvals nobody has days, and two that nobody wrote: their graphs,
+policies and time-outs are drawn."""
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, Final, NamedTuple
 
 from messages.account import Capture, Credit, Debit, Hold, Release
 from saga_definitions.dsl import (
     Account,
     Amount,
     Currency,
+    Definition,
     Differ,
     Params,
     Person,
@@ -24,7 +28,9 @@ from saga_definitions.registry import Registry
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
+from saga_definitions.steps import Step
 from saga_definitions.transfer import TRANSFER
+from simulation.conditions import stream
 
 
 class CollectParams(Params):
@@ -167,15 +173,147 @@ APPROVED = define(
 )
 """A large transfer needs one approval, a huge one two, which wait side by side."""
 
-DEFINITIONS: Final = Registry(
-    (
-        TRANSFER,
-        RESERVED_TRANSFER,
-        COLLECT,
-        PATIENT,
-        APPROVED,
-        SPLIT_TRANSFER,
-        FX_TRANSFER,
-        SCHEDULED_TRANSFER,
-    )
+WRITTEN: Final = (
+    TRANSFER,
+    RESERVED_TRANSFER,
+    COLLECT,
+    PATIENT,
+    APPROVED,
+    SPLIT_TRANSFER,
+    FX_TRANSFER,
+    SCHEDULED_TRANSFER,
 )
+
+_WORTH_ANOTHER_TRY: Final = (
+    "insufficient_funds",
+    "account_frozen",
+    "account_unknown",
+    "currency_mismatch",
+    "daily_limit_exceeded",
+    "clock_ahead",
+)
+
+
+class Drawn(NamedTuple):
+    """A definition by chance: it takes from `takes` accounts and gives to `gives` accounts."""
+
+    definition: Definition
+    takes: int
+    gives: int
+
+    def params(self, rng: Random, accounts: Sequence[str], currency: str) -> dict[str, object]:
+        """Amounts by chance, the same sum on both sides."""
+        taken = [rng.randint(3, 800) for _ in range(self.takes)]
+        cuts = sorted(rng.sample(range(1, sum(taken)), self.gives - 1))
+        given = [b - a for a, b in zip((0, *cuts), (*cuts, sum(taken)), strict=True)]
+        params: dict[str, object] = {"currency": currency}
+        for name, amounts in (("take", taken), ("give", given)):
+            for i, amount in enumerate(amounts):
+                params[f"{name}_{i}"] = rng.choice(accounts)
+                params[f"{name}_{i}_minor"] = amount
+        return params
+
+
+def drawn(seed: int) -> tuple[Drawn, ...]:
+    rng = stream(seed, "definitions")
+    return tuple(_draw(rng, f"drawn_{i}", 1 + seed) for i in range(2))
+
+
+def _draw(rng: Random, name: str, version: int) -> Drawn:
+    takes, gives = rng.randint(1, 3), rng.randint(1, 3)
+    declared: dict[str, Any] = {"currency": Currency()}
+    for i in range(takes):
+        declared |= {f"take_{i}": Account(), f"take_{i}_minor": Amount()}
+    for i in range(gives):
+        declared |= {f"give_{i}": Account(), f"give_{i}_minor": Amount()}
+    params: Params = type("DrawnParams", (Params,), declared)()
+    held = [f"take_{i}" for i in range(takes) if rng.random() < 0.4]
+    pivots = [*held, *(f"give_{i}" for i in range(gives) if rng.random() < 0.5)]
+    rng.shuffle(pivots)
+    steps: list[Step] = []
+    for one in declared:
+        if not one.endswith("_minor") and one != "currency" and (one in held or one not in pivots):
+            before = [earlier.name for earlier in steps if rng.random() < 0.4]
+            steps.append(_reversible(rng, declared, one, one in held, tuple(before)))
+    reversible = tuple(one.name for one in steps)
+    past: list[str] = []
+    for one in pivots:
+        waits = (past[0], *(p for p in past[1:] if rng.random() < 0.4)) if past else reversible
+        steps.append(_final(rng, declared, one, one in held, waits, pivot=not past))
+        past.append(steps[-1].name)
+    definition = define(
+        name,
+        version=version,
+        params=params,
+        steps=tuple(steps),
+        deadline_ms=rng.choice((5_000, 20_000, 60_000)),
+    )
+    return Drawn(definition, takes, gives)
+
+
+def _reversible(
+    rng: Random, params: Mapping[str, Any], name: str, held: bool, after: tuple[str, ...]
+) -> Step:
+    """A hold, a debit, or a credit that is debited again."""
+    account = params[name]
+    moved = {
+        "account_id": account,
+        "amount_minor": params[f"{name}_minor"],
+        "currency": params["currency"],
+    }
+    if held:
+        do = command(Hold, **moved)
+        undo = command(Release, account_id=account, hold_id=effect_of(name))
+    elif name.startswith("take"):
+        do, undo = command(Debit, **moved), command(Credit, **moved)
+    else:
+        do, undo = command(Credit, **moved), command(Debit, **moved)
+    return step(
+        name,
+        do=do,
+        undo=undo,
+        after=after,
+        retry=_retry(rng),
+        undo_retry=Retry(attempts=rng.choice((2, 8)), first_delay_ms=rng.choice((100, 2_000))),
+        timeout_ms=rng.choice((1_000, 3_000, 10_000)),
+        on_timeout=rng.choice(("retry", "compensate")),
+    )
+
+
+def _final(
+    rng: Random,
+    params: Mapping[str, Any],
+    name: str,
+    held: bool,
+    after: tuple[str, ...],
+    *,
+    pivot: bool,
+) -> Step:
+    """A capture or a credit that stands once it is done."""
+    account = params[name]
+    if held:
+        do = command(Capture, account_id=account, hold_id=effect_of(name))
+    else:
+        amount = params[f"{name}_minor"]
+        do = command(Credit, account_id=account, amount_minor=amount, currency=params["currency"])
+    return step(
+        f"{name}_done",
+        do=do,
+        pivot=pivot,
+        irreversible=not pivot,
+        after=after,
+        retry=_retry(rng),
+        timeout_ms=rng.choice((1_000, 3_000, 10_000)),
+    )
+
+
+def _retry(rng: Random) -> Retry:
+    return Retry(
+        attempts=rng.choice((1, 3, 12)),
+        first_delay_ms=rng.choice((100, 2_000)),
+        retryable=tuple(reason for reason in _WORTH_ANOTHER_TRY if rng.random() < 0.4),
+    )
+
+
+def registry(drawn: Sequence[Drawn]) -> Registry:
+    return Registry((*WRITTEN, *(one.definition for one in drawn)))

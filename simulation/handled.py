@@ -6,19 +6,20 @@ work a part may be under way; when it is at rest both sides must be equal.
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from journal.log import Place
 from simulation.history import (
     ACCOUNT_INPUT,
     INPUT_OF,
     SAGA_INPUT,
-    Fact,
     Histories,
     Journal,
     destination,
+    fields_of,
     text_header,
 )
-from simulation.incidents import FOREIGN
+from simulation.incidents import COPIED, FOREIGN
 
 _DECIDED: Final = frozenset(
     (
@@ -132,20 +133,31 @@ def _commands_and_answers(histories: Histories) -> Iterator[str]:
             if fact.fields.get("saga_id", FOREIGN).startswith(FOREIGN):
                 continue
             if fact.type == "saga.StepRequested":
-                requested[_step(fact)] += 1
+                requested[_step(fact.fields)] += 1
             elif fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS:
-                answered[_step(fact)] += 1
+                answered[_step(fact.fields)] += 1
+    requested.update(map(_step, _copies(histories, ACCOUNT_INPUT)))
     for journal in histories.accounts:
         for fact in journal.facts:
             saga = fact.fields.get("saga_id", "")
             if fact.type.startswith("account.") and saga and not saga.startswith(FOREIGN):
-                decided[_step(fact)] += 1
+                decided[_step(fact.fields)] += 1
     yield from _compare("commands", requested, decided)
+    decided.update(map(_step, _copies(histories, SAGA_INPUT)))
     yield from _compare("answers", decided, answered)
 
 
-def _step(fact: Fact) -> tuple[str, ...]:
-    fields = fact.fields
+def _copies(histories: Histories, topic: str) -> Iterator[dict[str, Any]]:
+    """Messages that came once more, outside their link."""
+    for partition in range(histories.partitions):
+        for record in histories.records[Place(topic, partition)]:
+            if text_header(record, "ce_source") == COPIED:
+                fields = fields_of(record)
+                if not fields["saga_id"].startswith(FOREIGN):
+                    yield fields
+
+
+def _step(fields: dict[str, Any]) -> tuple[str, ...]:
     return (
         fields["saga_id"],
         fields["step"],

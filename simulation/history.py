@@ -4,7 +4,7 @@ The invariants are computed on this, so that a mistake in the kernel or in a ser
 behind itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -60,6 +60,12 @@ class Journal(NamedTuple):
     void: int
     openings: int
 
+    @property
+    def epoch(self) -> int:
+        """The one in force at the end; -1: none yet."""
+        opened = (f.offset for f in reversed(self.facts) if f.type == "journal.Opened")
+        return next(opened, -1)
+
 
 class Histories(NamedTuple):
     """All that the logs hold. `records`: every place, as written."""
@@ -72,6 +78,16 @@ class Histories(NamedTuple):
     @property
     def journals(self) -> list[Journal]:
         return [*self.sagas, *self.accounts]
+
+    def until(self, ends: Mapping[Place, int]) -> "Histories":
+        """The facts before these offsets."""
+
+        def cut(journal: Journal) -> Journal:
+            facts = [fact for fact in journal.facts if fact.offset < ends[journal.place]]
+            return journal._replace(facts=facts)
+
+        sagas, accounts = [*map(cut, self.sagas)], [*map(cut, self.accounts)]
+        return self._replace(sagas=sagas, accounts=accounts)
 
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -97,9 +113,13 @@ def read_journal(place: Place, records: Sequence[Record]) -> Journal:
         elif written_by != epoch:
             void += 1
             continue
-        fields = _decoder.decode(record.value or b"")
+        fields = fields_of(record)
         facts.append(Fact(place, record.offset, fields["type"].rpartition(".")[0], fields))
     return Journal(place, facts, void, openings)
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    return _decoder.decode(record.value or b"")
 
 
 def destination(fact: Fact, partitions: int) -> str:

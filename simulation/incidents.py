@@ -3,23 +3,28 @@ jump, snapshots disappear, strangers write to our topics.
 """
 
 import asyncio
-from random import Random
+from itertools import count
 from typing import Final
 
 from account_service.service import TOPICS as ACCOUNT
 from journal.log import Entry, Place
-from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE
+from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE, header
 from messages.account import Deposit
 from messages.saga import StepApplied
 from messages.wire import encode, type_name
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from simulation.bank import Bank
-from simulation.conditions import INCIDENTS
+from simulation.conditions import INCIDENTS, stream
 from simulation.process import Process
 from simulation.weather import simulated_ms
 
 FOREIGN: Final = "foreign"
 """Begins the saga ids and effect ids of messages that no service of ours has sent."""
+
+COPIED: Final = f"{FOREIGN}-copy"
+"""The source of a message that a service of ours has sent and that comes once more."""
+
+_JOURNALS: Final = (ORCHESTRATOR.journal.encode(), ACCOUNT.journal.encode())
 
 _MAX_PAUSE_S: Final = 60.0
 
@@ -43,17 +48,23 @@ class Incidents:
 
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
-        self._rng: Random = bank.rng
+        self._rng = stream(bank.seed, "incidents")
         self._aftermath: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        bank, rng = self._bank, self._rng
-        kinds = [kind for kind in INCIDENTS if kind in bank.conditions.faults]
-        while kinds:
-            await asyncio.sleep(rng.expovariate(1 / bank.conditions.incident_every_s))
-            kind = rng.choice(kinds)
+        bank, conditions = self._bank, self._bank.conditions
+        kinds = [kind for kind in INCIDENTS if kind in conditions.faults]
+        pauses = stream(bank.seed, "pauses")
+        for number in count() if kinds else ():
+            await asyncio.sleep(pauses.expovariate(1 / conditions.incident_every_s))
+            if conditions.incidents is not None and number not in conditions.incidents:
+                continue
+            # Its own stream: whatever else is left out, this incident stays what it was.
+            self._rng = stream(bank.seed, f"incident {number}")
+            kind = self._rng.choice(kinds)
             if self._happen(kind):
                 bank.happened[kind] += 1
+                bank.incidents.append(number)
 
     def end(self) -> None:
         for task in self._aftermath:
@@ -75,10 +86,19 @@ class Incidents:
                 self._bank.note(f"{api.name} crashes and starts again")
                 api.crash()
                 api.start()
+            case "projector_crash":
+                projector = self._rng.choice(self._bank.projectors)
+                self._bank.note(f"{projector.name} crashes and starts again")
+                projector.crash()
+                projector.start()
             case "clock_jump":
                 self._clock_jump()
             case "snapshot_lost" | "snapshot_torn" | "snapshot_compacted":
                 return self._snapshots(kind)
+            case "place_down":
+                self._place_down()
+            case "message_copied":
+                return self._copy()
             case "garbage_input":
                 self._write(self._input(), self._rng.choice(_GARBAGE))
             case "foreign_input":
@@ -96,8 +116,10 @@ class Incidents:
     def _later(self, mean_s: float, process: Process, tell: bool) -> None:
         """After a while the process is back."""
 
+        pause_s = min(_MAX_PAUSE_S, self._rng.expovariate(1 / mean_s))
+
         async def back() -> None:
-            await asyncio.sleep(min(_MAX_PAUSE_S, self._rng.expovariate(1 / mean_s)))
+            await asyncio.sleep(pause_s)
             if process.frozen:
                 self._bank.note(f"{process.name} thaws")
                 process.thaw(tell=tell)
@@ -189,6 +211,31 @@ class Incidents:
     def _write(self, place: Place, entry: Entry) -> None:
         self._bank.note(f"a stranger writes to {place}: {(entry.value or b'')[:60]!r}")
         self._bank.log.land(place, [entry])
+
+    def _place_down(self) -> None:
+        """A partition takes no writes: of several sends some fail, participants do not answer."""
+        rng = self._rng
+        places = [place for place in self._bank.log.records if not place.topic.endswith(".journal")]
+        place = rng.choice(places)
+        for_s = min(_MAX_PAUSE_S, rng.expovariate(1 / rng.choice((1.0, 5.0, 30.0))))
+        self._bank.note(f"{place} takes no writes for {for_s:.1f} s")
+        self._bank.weather.take_down(place, for_s)
+
+    def _copy(self) -> bool:
+        """A command, or a participant's answer, comes once more, however late, outside its link."""
+        place = self._input()
+        sent = [
+            record
+            for record in self._bank.log.records[place]
+            if (header(record.headers, SOURCE) or b"").partition(b"/")[0] in _JOURNALS
+        ]
+        if not sent:
+            return False
+        # Mostly a fresh one: what it is about may still be open.
+        record = sent[-1 - min(int(self._rng.expovariate(0.2)), len(sent) - 1)]
+        headers = [(SOURCE, COPIED.encode()), *(h for h in record.headers if h[0] == TYPE)]
+        self._write(place, Entry(record.key, record.value, headers))
+        return True
 
     def _foreign_input(self) -> None:
         """Well-formed messages of strangers: about sagas we do not know, on links of their own."""

@@ -12,6 +12,8 @@ from simulation.callers import Exchange
 from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
+from simulation.projection import projected, projected_up_to
+from simulation.rare import told_by
 from simulation.replays import replays
 
 MAX_TOLD = 20
@@ -29,6 +31,8 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
         lambda: order(courses, histories),
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),
+        lambda: projected(bank.tables.rows, histories, books, courses),
+        lambda: projected_up_to(bank.projected_before_healing, histories),
     )
     wrong = [one for check in checks for one in [*check()][:MAX_TOLD]]
     wrong += await replays(bank, histories.journals)
@@ -52,6 +56,7 @@ def _count(happened: Counter[str], histories: Histories, courses: Courses) -> No
     for journal in histories.journals:
         happened["void"] += journal.void
         happened["openings"] += journal.openings
-        happened.update(fact.type for fact in journal.facts)
+        for fact in journal.facts:
+            happened.update(told_by(fact))
     for state, number in courses.count().items():
         happened[f"saga_{state}"] += number

@@ -5,12 +5,13 @@ A run that can't go on, or does not come to an end, is an error and not a hang.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-_RESOLUTION_S = 1e-9
 
 
 class Deadlock(Exception):
@@ -22,10 +23,10 @@ class Deadlock(Exception):
 
 
 class OutOfSteps(Exception):
-    """The run took more turns of the loop than its bound: somebody spins."""
+    """The run took more callbacks than its bound: somebody spins."""
 
     def __init__(self, at_s: float, steps: int) -> None:
-        super().__init__(f"at {at_s:.3f} s the bound of {steps} turns of the loop was reached")
+        super().__init__(f"at {at_s:.3f} s the bound of {steps} callbacks was reached")
         self.at_s = at_s
         self.steps = steps
 
@@ -38,54 +39,118 @@ class OutOfTime(Exception):
         self.at_s = at_s
 
 
-class _Jump:
-    """Stands where the selector would: instead of waiting, time goes on."""
+class _Due(asyncio.TimerHandle):
+    """A callback that is due, now or at a time. A run has many thousands: it keeps only what the
+    loop needs."""
 
-    def __init__(self, max_steps: int, max_s: float) -> None:
-        self.now_s = 0.0
-        self.steps = 0
-        self._max_steps = max_steps
-        self._max_s = max_s
+    __slots__ = ()
 
-    def select(self, timeout: float | None) -> tuple[()]:
-        self.steps += 1
-        if timeout is None:
-            raise Deadlock(self.now_s)
-        if self.steps > self._max_steps:
-            raise OutOfSteps(self.now_s, self._max_steps)
-        if timeout > 0:
-            self.now_s += timeout
-            if self.now_s > self._max_s:
-                raise OutOfTime(self.now_s)
-        return ()
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def happen(self) -> None:
+        if not self._cancelled:
+            self._context.run(self._callback, *self._args)
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    """Bounded to `max_steps` turns and `max_s` seconds of simulated time.
+    """Bounded to `max_steps` callbacks and `max_s` seconds of simulated time.
 
-    Raises Deadlock, OutOfSteps or OutOfTime out of `run_until_complete`.
+    Raises Deadlock, OutOfSteps or OutOfTime out of `run_until_complete`, and what a callback
+    raises.
     """
 
     def __init__(self, max_steps: int = 2_000_000, max_s: float = 86_400.0) -> None:
         super().__init__()
-        self._clock_resolution = _RESOLUTION_S
-        self._selector = self._jump = _Jump(max_steps, max_s)
+        self.steps = 0
         self.errors: list[str] = []
         """What tasks and callbacks raised and nobody caught."""
+        self._max_steps = max_steps
+        self._max_s = max_s
+        self._now_s = 0.0
+        self._soon: deque[_Due] = deque()
+        self._timers: list[tuple[float, int, _Due]] = []
+        self._timer_number = 0
+        self._stopped = False
         self.set_exception_handler(self._note)
 
-    @property
-    def steps(self) -> int:
-        return self._jump.steps
-
     def time(self) -> float:
-        return self._jump.now_s
+        return self._now_s
 
-    def _process_events(self, event_list: object) -> None:
-        """The selector never has any."""
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        due = _Due(callback, args, context)
+        self._soon.append(due)
+        return due
 
-    def _write_to_self(self) -> None:
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        due = _Due(callback, args, context)
+        # Timers of the same time come in the order in which they were set.
+        self._timer_number += 1
+        heappush(self._timers, (when, self._timer_number, due))
+        return due
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def call_soon_threadsafe(self, *_: Any, **__: Any) -> asyncio.Handle:
         raise RuntimeError("another thread has no business in a simulation")
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def run_forever(self) -> None:
+        asyncio._set_running_loop(self)
+        self._stopped = False
+        try:
+            self._run()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _run(self) -> None:
+        soon = self._soon
+        while not self._stopped:
+            if not soon:
+                self._jump()
+            self.steps += 1
+            if self.steps > self._max_steps:
+                raise OutOfSteps(self._now_s, self._max_steps)
+            soon.popleft().happen()
+
+    def _jump(self) -> None:
+        """Nothing is ready: time goes on to the next timer, and to all that are set for then."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not timers:
+            raise Deadlock(self._now_s)
+        # A timer may have been set for a time that had passed.
+        self._now_s = max(self._now_s, timers[0][0])
+        if self._now_s > self._max_s:
+            raise OutOfTime(self._now_s)
+        while timers and timers[0][0] <= self._now_s:
+            self._soon.append(heappop(timers)[2])
 
     def _note(self, _loop: object, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -17,6 +17,7 @@ from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
 from orchestrator import course, references, saga, signals, timers
+from read_model import batch, projection
 
 
 class Mutant:
@@ -75,9 +76,18 @@ def _input_is_skipped(original: Any) -> Any:
     return close_batch
 
 
+def _let_go(self: Any) -> None:
+    """Send what an epoch's batch gives out, whatever became of the batch."""
+    for index, place, sequence, output in self._outputs:
+        at = self._next + index
+        epoch.enqueue_output(self.progress, place, sequence, output, self._source, at)
+    self._outputs.clear()
+    self.outbox.release()
+
+
 def _released_before_the_append(original: Any) -> Any:
     async def commit(self: Any, now_ms: int) -> None:
-        self.outbox.release()
+        _let_go(self)
         await original(self, now_ms)
 
     return commit
@@ -89,7 +99,7 @@ def _goes_on_after_doubt(original: Any) -> Any:
             await original(self, now_ms)
         except AppendInDoubt:
             self._writer = self._log.writer()
-            self.outbox.release()
+            _let_go(self)
 
     return commit
 
@@ -177,6 +187,30 @@ def _starts_again(original: Any) -> Any:
     return start
 
 
+def _first_outcome_wins(original: Any) -> Any:
+    def outcome(self: Any, event: Any, *rest: Any, **named: Any) -> None:
+        if event.saga_id not in self.outcomes:
+            original(self, event, *rest, **named)
+
+    return outcome
+
+
+def _last_event_remembered(original: Any) -> Any:
+    def remember(self: Any, record: Any, value: bytes) -> None:
+        self.histories.pop(record.key, None)
+        original(self, record, value)
+
+    return remember
+
+
+def _projector_without_epoch(original: Any) -> Any:
+    def begin(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self._rule = epochs.EpochRule()
+
+    return begin
+
+
 def _anybody_approves(_: Any) -> Any:
     return lambda saga, node, who: False
 
@@ -244,6 +278,18 @@ _ALL: Final = (
     Mutant(
         "inputs of another partition are taken",
         (epoch.Epoch, "_astray", _wrong_partition_accepted),
+    ),
+    Mutant(
+        "of a saga's outcomes in one batch of the read model the first wins",
+        (projection.Changes, "outcome", _first_outcome_wins),
+    ),
+    Mutant(
+        "of a saga's events in one batch its history in the read model keeps the last",
+        (projection.Changes, "_remember", _last_event_remembered),
+    ),
+    Mutant(
+        "a projector that starts again forgets the epoch in force",
+        (batch.Cursor, "__init__", _projector_without_epoch),
     ),
     Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),

@@ -1,4 +1,4 @@
-"""One run of the simulated bank, decided by its seed: `simulate(seed)`.
+"""One run of the simulated bank, decided by its seed, or the part of it that a scenario names.
 
 From the command line: `makegood simulate --runs 1000 --first 1` hunts, and
 `makegood simulate --seed 42 --trace` tells the whole story of one run.
@@ -7,15 +7,16 @@ From the command line: `makegood simulate --runs 1000 --first 1` hunts, and
 import asyncio
 import hashlib
 from collections import Counter
-from random import Random
 
 import msgspec
 
 from simulation.bank import Bank
-from simulation.conditions import Conditions, draw
+from simulation.conditions import TRANSFERS, Conditions, draw
 from simulation.incidents import Incidents
 from simulation.invariants import violations
 from simulation.loop import Deadlock, OutOfSteps, OutOfTime, SimulatedLoop, run
+from simulation.rare import warnings_counted
+from simulation.scenario import WHOLE, Scenario
 from simulation.timeline import timeline
 
 MAX_STEPS = 400_000
@@ -26,6 +27,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`digest` names the whole history; `happened` counts faults and what they led to."""
 
     seed: int
+    scenario: Scenario
     conditions: Conditions
     digest: str
     violations: list[str]
@@ -33,37 +35,48 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     simulated_s: float
     records: int
+    incidents: list[int]
+    """The numbers of those that happened."""
     story: list[str]
-    """Only of a run that failed or was asked to tell."""
+    """Only of a run that was asked to tell."""
 
 
-def simulate(seed: int, *, transfers: int = 50, tell: bool = False) -> Outcome:
-    """Run the bank through bad weather, heal it, check it. The same seed, the same outcome."""
-    rng = Random(seed)
-    conditions = draw(rng, transfers)
+def simulate(
+    seed: int, scenario: Scenario = WHOLE, *, transfers: int = TRANSFERS, tell: bool = False
+) -> Outcome:
+    """Run the bank through bad weather, heal it, check it. The same seed and scenario, the same
+    outcome."""
+    conditions = scenario.of(draw(seed, transfers))
     loop = SimulatedLoop(MAX_STEPS, MAX_S)
     made: list[Bank] = []
+    warnings: Counter[str] = Counter()
     try:
-        wrong = run(loop, _live(rng, conditions, made))
+        with warnings_counted(warnings):
+            wrong = run(loop, _live(seed, conditions, made))
     except (Deadlock, OutOfSteps, OutOfTime) as error:
         wrong = [f"{type(error).__name__}: {error}"]
+    except Exception as error:  # noqa: BLE001
+        # Not even the checks could read what was written.
+        wrong = [f"broke: {error!r}"]
     wrong += [f"uncaught: {error}" for error in loop.errors]
     bank = made[0]
     return Outcome(
         seed=seed,
+        scenario=scenario,
         conditions=conditions,
         digest=_digest(bank),
         violations=wrong,
-        happened=bank.happened,
+        happened=bank.happened + warnings,
         steps=loop.steps,
         simulated_s=loop.time(),
         records=sum(map(len, bank.log.records.values())),
-        story=timeline(bank) if wrong or tell else [],
+        incidents=bank.incidents,
+        story=timeline(bank, wrong) if tell else [],
     )
 
 
-async def _live(rng: Random, conditions: Conditions, made: list[Bank]) -> list[str]:
-    bank = Bank(rng, conditions)
+async def _live(seed: int, conditions: Conditions, made: list[Bank]) -> list[str]:
+    bank = Bank(seed, conditions)
     made.append(bank)
     callers = await bank.start()
     incidents = Incidents(bank)

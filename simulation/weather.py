@@ -30,8 +30,10 @@ class SeededWeather:
         self._late_s = conditions.late_s
         self._rates = dict(conditions.rates)
         self._happened = happened
+        self._down_until_s: dict[Place, float] = {}
 
     def clear_up(self) -> None:
+        self._down_until_s.clear()
         self._rates = dict.fromkeys(self._rates, 0.0)
 
     def append_s(self, place: Place) -> float:
@@ -40,7 +42,14 @@ class SeededWeather:
     def read_s(self, place: Place) -> float:
         return self._delay_s() / 2
 
+    def take_down(self, place: Place, for_s: float) -> None:
+        """Nothing is written to `place` for a while, as if it had no leader."""
+        self._down_until_s[place] = asyncio.get_running_loop().time() + for_s
+
     def fate(self, place: Place) -> Fate:
+        if self._down_until_s and self._is_down(place):
+            self._happened["append_to_place_down"] += 1
+            return Fate.NEVER
         drawn = self._rng.random()
         for kind, fate in _FATES:
             drawn -= self._rates[kind]
@@ -49,6 +58,9 @@ class SeededWeather:
                 return fate
         return Fate.ACKNOWLEDGED
 
+    def _is_down(self, place: Place) -> bool:
+        return self._down_until_s.get(place, 0.0) > asyncio.get_running_loop().time()
+
     def late_s(self, place: Place) -> float:
         return min(MAX_DELAY_S, self._rng.expovariate(1 / self._late_s))
 
@@ -56,15 +68,29 @@ class SeededWeather:
         """Whether an append that was under way when its process died lands all the same."""
         return self._rng.random() < 0.5
 
+    def row_s(self) -> float:
+        """How long a row of the read model takes; 0: no time worth a wait."""
+        return self._slow_delay_s() if self._rng.random() < self._rates["slow"] else 0.0
+
+    def commit_in_doubt(self) -> bool:
+        """Whether a projector hears nothing of its commit."""
+        if self._rng.random() >= self._rates["commit_in_doubt"]:
+            return False
+        self._happened["commit_in_doubt"] += 1
+        return True
+
     def now_ms(self) -> int:
         return simulated_ms()
 
     def _delay_s(self) -> float:
         drawn = self._rng.random()
         if drawn < self._rates["slow"]:
-            self._happened["slow"] += 1
-            return min(MAX_DELAY_S, self._rng.expovariate(1 / self._slow_s))
+            return self._slow_delay_s()
         return drawn * 2 * self._latency_s
+
+    def _slow_delay_s(self) -> float:
+        self._happened["slow"] += 1
+        return min(MAX_DELAY_S, self._rng.expovariate(1 / self._slow_s))
 
 
 _FATES: Final = (("ack_lost", Fate.ACK_LOST), ("late", Fate.LATE), ("never", Fate.NEVER))

@@ -1,0 +1,86 @@
+"""What has to happen now and then, or a set of runs proves little: every kind of fault, every kind
+of event, and the seldom trodden paths of the code ("sometimes" assertions).
+
+The kernel's own warnings tell of its rare paths; in a simulation they are counted, not written.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Generator, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final, get_args
+
+import structlog
+
+from messages.account import AccountEvent
+from messages.saga import SagaEvent
+from messages.wire import type_name
+from simulation.conditions import FAULTS
+from simulation.history import Fact
+
+ENOUGH_RUNS: Final = 1_000
+"""In so many runs everything has to have happened."""
+
+_EVENTS: Final = tuple(
+    type_name(kind).rpartition(".")[0] for kind in (*get_args(SagaEvent), *get_args(AccountEvent))
+)
+_PATHS: Final = (
+    "void",
+    "append_to_place_down",
+    "projector_crash_between_rows",
+    "PositionsMoved",
+    "asked_again",
+    "key_reused",
+    "warned owner_deposed",
+    "warned epoch_given_up",
+    "warned link_gap",
+    "warned send_failed",
+    "warned record_rejected",
+    "warned snapshot_torn",
+    "warned snapshot_failed",
+    "parked outcome_unknown",
+    "parked compensation_failed",
+    "parked step_failed",
+    "ignored saga_finished",
+    "ignored saga_unknown",
+    "refused insufficient_funds",
+    "refused account_frozen",
+    "refused effect_voided",
+)
+
+
+def missing(happened: Counter[str]) -> list[str]:
+    """What never happened, of all that should have."""
+    return [name for name in (*FAULTS, *_EVENTS, *_PATHS) if not happened[name]]
+
+
+@contextmanager
+def warnings_counted(happened: Counter[str]) -> Generator[None]:
+    """Count what is logged as a warning or worse, e.g. as `warned link_gap`, and write nothing."""
+
+    def count(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+        happened[f"warned {event['event']}"] += 1
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[count],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def told_by(fact: Fact) -> Iterator[str]:
+    """What a journal's record says that has happened."""
+    yield fact.type
+    reason = fact.fields.get("reason")
+    if fact.type == "saga.SagaParked":
+        yield f"parked {reason}"
+    elif fact.type == "account.CommandRefused":
+        yield f"refused {reason}"
+    elif fact.type == "saga.AnswerIgnored":
+        yield f"ignored {fact.fields['why']}"
