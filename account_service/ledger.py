@@ -110,6 +110,9 @@ class Ledger:
         """Decide a compensation by what became of the effect that it takes back."""
         version = 0 if account is None else account.version
         forward = self._memory.recall(command.undoes, now_ms)
+        if forward is not None and forward.at_ms - command.issued_at_ms >= self._horizon_ms:
+            # So late the effect itself would have been refused: its name was given anew.
+            forward = None
         if forward is None:
             if (
                 isinstance(command, (Release, Capture))

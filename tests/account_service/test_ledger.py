@@ -331,6 +331,21 @@ def test_a_remembered_debit_is_given_back_however_old_the_request_is():
     ).then(credited(30, 100, undoes="d", allowance_day=NOW // DAY))
 
 
+def test_what_has_the_name_of_a_forgotten_effect_is_not_taken_for_it():
+    """The first debit can't be judged any more: neither is the second given back in its place, nor
+    is the first one called void."""
+    later = NOW + WEEK + MAX_SKEW_MS
+    statement = rich().when(debit(30, effect_id="d"))
+    statement.when(debit(5, effect_id="d", issued_at_ms=later), at_ms=later)
+    statement.when(credit(30, effect_id="u", undoes="d"), at_ms=later)
+    statement.then_refused("effect_expired")
+    statement = rich().when(debit(30, effect_id="d"))
+    statement.when(debit(500, effect_id="d", issued_at_ms=later), at_ms=later)
+    statement.then_refused("insufficient_funds")
+    statement.when(credit(30, effect_id="u", undoes="d"), at_ms=later)
+    statement.then_refused("effect_expired")
+
+
 def test_a_hold_that_stands_is_released_however_long_ago_it_was_made():
     later = NOW + 3 * WEEK
     statement = rich().when(hold(30, effect_id="h")).when(deposit(1, effect_id="e2"), at_ms=later)
