@@ -6,7 +6,6 @@ No text and no answer tells an amount: answers leave the account's service.
 
 from typing import Final, TypedDict
 
-from account_service.fingerprint import fingerprint
 from messages.account import (
     AccountCommand,
     AccountEvent,
@@ -16,6 +15,7 @@ from messages.account import (
     Held,
     RefusalReason,
 )
+from messages.fingerprint import fingerprint
 from messages.identity import Direction
 from messages.saga import StepApplied, StepDeclined
 from messages.wire import type_name

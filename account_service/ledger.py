@@ -18,7 +18,6 @@ from account_service import account as aggregate
 from account_service.account import Account
 from account_service.answers import refuse, told
 from account_service.effects import MAX_SKEW_MS, EffectMemory, Outcome, Remembered
-from account_service.fingerprint import fingerprint
 from messages.account import (
     AccountCommand,
     AccountEvent,
@@ -37,6 +36,7 @@ from messages.account import (
     Released,
     Withdrawn,
 )
+from messages.fingerprint import fingerprint
 from messages.wire import encode
 
 DEFAULT_HORIZON_MS: Final = 7 * aggregate.MS_PER_DAY

@@ -17,12 +17,18 @@ from api.problems import Problem, on_bug, on_http_exception, on_problem
 from api.schemas import ActivityView, SagaCounts
 from api.troubles import TROUBLES
 from journal.clock import Clock
+from saga_definitions.registry import Registry, shipped
 
 
 def create_app(
-    gateway: Gateway, engine: AsyncEngine, clock: Clock, checks: Mapping[str, Check] | None = None
+    gateway: Gateway,
+    engine: AsyncEngine,
+    clock: Clock,
+    checks: Mapping[str, Check] | None = None,
+    definitions: Registry | None = None,
 ) -> Litestar:
-    """`checks`: what `/health/ready` asks, by the name of the part."""
+    """`checks`: what `/health/ready` asks, by the name of the part. `definitions`: what may be
+    started; those that ship unless others are given."""
     return Litestar(
         route_handlers=[
             transfers.start_transfer,
@@ -61,6 +67,7 @@ def create_app(
                 "engine": engine,
                 "clock": clock,
                 "checks": dict(checks or {}),
+                "definitions": definitions or shipped(),
                 "kept_counts": Kept[SagaCounts](),
                 "kept_activity": Kept[ActivityView](),
             }

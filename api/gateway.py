@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, assert_never
 
 from prometheus_client import Histogram
 
-from account_service.fingerprint import fingerprint
 from account_service.service import TOPICS as ACCOUNT
 from api.follower import Follower
 from journal.log import Place
@@ -17,6 +16,7 @@ from journal.records import request_entry
 from journal.requests import Requests
 from journal.tail import Seen, Watch
 from messages.account import AccountCommand, AccountEvent
+from messages.fingerprint import fingerprint
 from messages.routing import partition_of
 from messages.saga import (
     FINISHED,

@@ -26,6 +26,7 @@ from journal.requests import Requests
 from orchestrator.service import ANSWERS as SAGA_ANSWERS
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import database
+from saga_definitions.registry import Registry
 
 log_event = structlog.get_logger("api.server")
 
@@ -89,6 +90,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     clock: Clock | None = None,
+    definitions: Registry | None = None,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until cancelled. `partitions`: service name -> partition count. Port 0: any free one;
@@ -103,7 +105,9 @@ async def serve(
         saga_partitions=partitions[ORCHESTRATOR.name],
         account_partitions=partitions[ACCOUNT.name],
     )
-    app = create_app(gateway, engine, clock or SystemClock(), checks(log, engine, follower))
+    app = create_app(
+        gateway, engine, clock or SystemClock(), checks(log, engine, follower), definitions
+    )
     server = _Server(
         uvicorn.Config(
             app,

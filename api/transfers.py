@@ -18,7 +18,7 @@ from journal.clock import Clock
 from messages.identity import fingerprint, saga_id
 from messages.saga import StartSaga
 from read_model import position, queries
-from saga_definitions.registry import shipped
+from saga_definitions.registry import Registry
 
 DEFAULT_DEFINITION: Final = "transfer"
 _id = re.compile(r"[0-9a-f]{32}")
@@ -29,6 +29,7 @@ _REFUSALS: Final = {
     "params_invalid": "invalid-request",
     "request_expired": "clocks-apart",
     "clock_ahead": "clocks-apart",
+    "participant_busy": "too-many-requests",
 }
 
 
@@ -50,7 +51,8 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     caller = caller_of(request)
     params = await json_object(request)
     definition = params.pop("definition", DEFAULT_DEFINITION)
-    _check(definition, params)
+    definitions: Registry = state.definitions
+    _check(definitions, definition, params)
     clock: Clock = state.clock
     gateway: Gateway = state.gateway
     wait_s = wait_preferred(request)
@@ -70,13 +72,13 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     return _started(command, news, wait_s)
 
 
-def _check(definition: Any, params: dict[str, Any]) -> None:
+def _check(definitions: Registry, definition: Any, params: dict[str, Any]) -> None:
     """What can be seen to be wrong without the engine. Raises Problem."""
     if type(definition) is not str:
         raise invalid([in_body("definition", "must be the name of a definition")])
-    known = shipped().latest(definition)
+    known = definitions.latest(definition)
     if known is None:
-        names = ", ".join(shipped().names())
+        names = ", ".join(definitions.names())
         detail = f"definition: must be one of {names}"
         raise Problem("definition-unknown", detail, faults=[in_body("definition", detail)])
     faults = known.check_params(params)

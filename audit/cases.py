@@ -158,6 +158,11 @@ class Cases:
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
         effect.succeeded_at = offset
+        if effect.outside and effect.applied is None:
+            if event.direction == "undo" and _effect(case, f"{event.step}/do").applied is None:
+                effect.void = True
+            else:
+                effect.applied, effect.applied_at = effect.asked, offset
 
     def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
         if case.due.get(event.step, True):

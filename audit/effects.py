@@ -16,10 +16,14 @@ from messages.account import (
     Released,
 )
 from messages.identity import effect_id
+from messages.participant import StepCommand
 from messages.saga import StepRequested
 from messages.wire import Codec, Undecodable
 
 COMMANDS: Final[Codec[AccountCommand]] = Codec(AccountCommand)
+
+_OUTSIDE: Final = msgspec.json.Decoder(StepCommand)
+_ACCOUNT_INPUT: Final = "account.input"
 
 _DOES: Final = {
     "Debit": "Debited",
@@ -60,6 +64,11 @@ class Effect(msgspec.Struct, gc=False):
     revoked: bool = False
     succeeded_at: int = -1
 
+    @property
+    def outside(self) -> bool:
+        """Asked of somebody else: that it was applied only the saga can say."""
+        return self.asked is not None and self.asked.kind == "Asked"
+
 
 class Misnamed(Exception):
     """A command is not what the event that carries it says; `expected` and `found` say how."""
@@ -72,6 +81,8 @@ class Misnamed(Exception):
 
 def asked_of(event: StepRequested) -> Posting:
     """What the command in `event` asks for. Raises Misnamed."""
+    if event.topic != _ACCOUNT_INPUT:
+        return _asked_outside(event)
     try:
         command = COMMANDS.decode(bytes(event.command))
     except Undecodable as error:
@@ -93,6 +104,22 @@ def asked_of(event: StepRequested) -> Posting:
         getattr(fields, "currency", ""),
         getattr(fields, "hold_id", ""),
     )
+
+
+def _asked_outside(event: StepRequested) -> Posting:
+    """Of a command to somebody else's topic only the name is the bank's to check."""
+    try:
+        command = _OUTSIDE.decode(bytes(event.command))
+    except msgspec.MsgspecError as error:
+        raise Misnamed("a participant's command", str(error)) from error
+    name = effect_id(event.saga_id, event.step, event.direction)
+    named = (command.effect_id, command.saga_id, command.step, command.direction, command.attempt)
+    if named != (name, event.saga_id, event.step, event.direction, event.attempt):
+        raise Misnamed(
+            f"a command for {name}, attempt {event.attempt}",
+            f"one for {command.effect_id}, attempt {command.attempt}",
+        )
+    return Posting("Asked", event.topic, 0, "", "")
 
 
 def applied_by(event: Any) -> Posting:

@@ -5,8 +5,8 @@ second did not. All else of the plan is as it will run.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -103,7 +103,7 @@ def course_of(
     definition: Definition, params: Mapping[str, Any], engine: Engine, bounds: Bounds
 ) -> Course:
     plan = _small(definition.plan, bounds.attempts)
-    small = Definition(plan.definition, plan.version, plan, definition.params, definition.rules)
+    small = replace(definition, plan=plan)
     start = StartSaga(
         saga_id=SAGA,
         tenant="",
@@ -152,11 +152,8 @@ def _refs(template: CommandTemplate | None) -> list[tuple[str, list[str]]]:
     """(field, path) of the references in a template."""
     if template is None:
         return []
-    found: list[tuple[str, list[str]]] = []
-    for field, value in template.fields.items():
-        if isinstance(value, dict):
-            found.append((field, cast("dict[str, str]", value)["ref"].split(".")))
-    return found
+    paths = ((field, path_of(value)) for field, value in template.fields.items())
+    return [(field, list(path)) for field, path in paths if path is not None]
 
 
 def _results(plan: Plan, step: PlannedStep) -> list[dict[str, Any]]:

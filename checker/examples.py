@@ -66,7 +66,7 @@ def _values(definition: Definition, param: Param[object], number: int) -> Sequen
             first = number % len(_AMOUNTS)
             return (*_AMOUNTS[first:], *_AMOUNTS[:first], *_limits(definition, param))
         case Currency():
-            return ("EUR", "USD")
+            return param.choices or ("EUR", "USD")
         case Text():
             return ("text",)
         case Instant():

@@ -253,7 +253,7 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
     asked: set[str] = set()
     for o in world.orders:
         asked.add(o.effect)
-        around[o.step].append(("order", o.direction, o.attempt, _unusual(o)))
+        around[o.step].append(("order", o.direction, o.attempt, o.is_enquiry, _unusual(o)))
     for a in world.answers:
         around[a.step].append(("answer", *a[1:4]))
     for e in world.effects:

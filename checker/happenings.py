@@ -78,7 +78,8 @@ def _reactions(
 ) -> Iterator[Reaction]:
     first, *others = part.results
     yield from react(world, order, refusals, first)
-    if world.effect(order.effect) is None and order.direction == "do":
+    may_apply = not order.is_enquiry and world.effect(order.effect) is None
+    if may_apply and order.direction == "do":
         for result in others:
             yield next(react(world, order, (), result))
 

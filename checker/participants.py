@@ -10,12 +10,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from checker.world import Answer, Effect, Order, Outcome, World, content
+from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
 
 VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
 FORGOTTEN: Final = "effect_expired"
 NO_HOLD: Final = "hold_unknown"
+UNDER_WAY: Final = "effect_in_progress"
+"""Of an undo: what it takes back is being done, by a participant that takes its time."""
 
+_ACCOUNTS: Final = "account."
 _MOVES: Final = {
     "account.Debit.v1": -1,
     "account.Credit.v1": 1,
@@ -42,6 +46,7 @@ def react(
 
     `refusals`: the reasons it may give on its own; `result`: what it answers when it is applied.
     """
+    before = world
     world = _without(world, order)
 
     def applied(text: str, after: World) -> Reaction:
@@ -54,7 +59,25 @@ def react(
         return Reaction(text or f"is refused: {reason}", faults, after, answer)
 
     known = world.effect(order.effect)
-    if known is None or (known.outcome == "refused" and known.attempt < order.attempt):
+    if not order.type.startswith(_ACCOUNTS):
+        # What it does not know yet may still be done: a command stays under way.
+        after = world if order.is_enquiry else before
+        yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)
+        if any(other.effect == order.undoes for other in world.orders):
+            yield refused(UNDER_WAY)
+    if order.is_enquiry:
+        if known is None:
+            yield refused(EFFECT_UNKNOWN, "is said never to have come", faults=0)
+        elif known.outcome in ("voided", "undone"):
+            yield refused(VOIDED, faults=0)
+        elif known.outcome == "refused":
+            # The saga takes it for final: a command that was overtaken must not be done any more.
+            barred = known._replace(attempt=max(known.attempt, order.attempt))
+            after = world.with_effect(barred)
+            yield refused(known.reason, "is said to have been refused", after, faults=0)
+        else:
+            yield applied("is said to have been applied", world)
+    elif known is None or (known.outcome == "refused" and known.attempt < order.attempt):
         for text, after in _apply(world, order, tuple(result.items())):
             yield applied(text, after)
         for reason in _reasons(world, order, refusals):

@@ -27,7 +27,7 @@ from messages.saga import (
     StepRequested,
 )
 from orchestrator.course import PIVOT_PASSED
-from orchestrator.progress import UNSURE, StepProgress
+from orchestrator.progress import TIMED_OUT, UNSURE, StepProgress
 
 
 def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
@@ -81,6 +81,9 @@ def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
         return f"{event.step} is asked for the {event.attempt}th time, its policy allows {allowed}"
     steps = course.plan.steps
     if event.direction == "do":
+        is_unknown = world.saga.steps[part.node.index].reason == TIMED_OUT
+        if is_unknown and part.node.step.on_timeout == "enquire" and not order.is_enquiry:
+            return f"{event.step} is sent again although its outcome is unknown"
         early = [steps[i].name for i in part.node.after if not _is_met(course, world, i)]
         return f"{event.step} is asked for before {early[0]} is applied" if early else ""
     for i in part.node.dependants:

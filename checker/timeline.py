@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from checker.world import ENQUIRY
 from messages.saga import (
     AnswerIgnored,
     CompensationStarted,
@@ -27,6 +28,8 @@ def told(event: SagaEvent) -> str:
     match event:
         case SagaStarted():
             return f"starts {event.plan.definition}@{event.plan.version}"
+        case StepRequested() if event.command_type == ENQUIRY:
+            return f"enquires after {event.step}#{event.attempt}"
         case StepRequested():
             return f"asks for {_UNDO[event.direction]}{event.step}#{event.attempt}"
         case StepSucceeded():

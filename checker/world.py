@@ -10,7 +10,9 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from messages.identity import Direction
+from messages.participant import Enquire
 from messages.saga import StepApplied, StepDeclined, StepRequested
+from messages.wire import type_name
 from orchestrator.progress import Saga, StepProgress
 
 SAGA: Final = "saga"
@@ -20,6 +22,8 @@ PASSED: Final = NOW + 2_000_000
 """The time once the instants that are parameters have passed; they lie between."""
 LATER: Final = 2 * NOW
 """When a timer is due that is not the one to go off now."""
+
+ENQUIRY: Final = type_name(Enquire)
 
 _STAMPS: Final = frozenset(("first_at_ms", "finished_at_ms"))
 """Times that tell when something was; all others are timers."""
@@ -39,6 +43,11 @@ class Order(NamedTuple):
     undoes: str
     type: str
     fields: bytes
+
+    @property
+    def is_enquiry(self) -> bool:
+        """Whether it only asks what became of the effect."""
+        return self.type == ENQUIRY
 
 
 class Effect(NamedTuple):
@@ -106,6 +115,8 @@ class World(NamedTuple):
 
     def may_change(self, order: Order) -> bool:
         """Whether `order`, once it arrives, may still do something."""
+        if order.is_enquiry:
+            return False
         known = self.effect(order.effect)
         if known is None:
             return True

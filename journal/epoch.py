@@ -57,7 +57,7 @@ MAX_SOURCES: Final = 10_000
 
 MAX_REASON: Final = 500
 MAX_KEPT_HEADERS_BYTES: Final = 256 * 1024
-_SNAPSHOT_BYTES_PER_RECORD = 200
+_SNAPSHOT_BYTES_PER_RECORD = 100
 _REJECTED_TYPE = type_name(RecordRejected)
 
 
@@ -202,7 +202,7 @@ class Epoch(Generic[M, E]):
         self._add(event, machine.key_of(event))
         machine.evolve(event)
         for output in machine.outputs(event):
-            place = self._service.route(output.topic, output.key)
+            place = self._service.route(output)
             sequence = self.progress.next_sequence(place)
             self._outputs.append((len(self._batch) - 1, place, sequence, output))
 

@@ -14,12 +14,15 @@ class Output(NamedTuple):
 
     `topic` is a participant's input, or `journal.topics.ANSWERS` for what whoever asked from
     outside waits to hear: `key` is then the event's own key, and an event has one answer at most.
+    `partitions`: how many the topic has; 0: as the service's routes say. An event that names a
+    topic of somebody else's has to record it: read again, it must go to the same place.
     """
 
     topic: str
     key: str
     type: str
     value: bytes
+    partitions: int = 0
 
 
 M = TypeVar("M", contravariant=True)

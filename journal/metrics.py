@@ -2,11 +2,18 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from journal.log import Place
+
 _LABELS = ("service", "partition")
 
 _inputs = Counter("makegood_inputs_total", "Inputs handled", _LABELS)
 _events = Counter("makegood_events_total", "Events committed", _LABELS)
 _sent = Counter("makegood_outputs_sent_total", "Outputs confirmed by their topic", _LABELS)
+_waiting = Gauge(
+    "makegood_outputs_waiting",
+    "Outputs that a participant's topic has not confirmed",
+    (*_LABELS, "destination"),
+)
 _send_failures = Counter("makegood_send_failures_total", "Sends that failed", _LABELS)
 _duplicates = Counter("makegood_link_duplicates_total", "Inputs dropped as duplicates", _LABELS)
 _gaps = Counter("makegood_link_gaps_total", "Inputs refused because one before is due", _LABELS)
@@ -27,7 +34,7 @@ class PartitionMetrics:
     """The metrics of one partition, bound once."""
 
     def __init__(self, service: str, partition: int) -> None:
-        labels = (service, str(partition))
+        self._labels = labels = (service, str(partition))
         self.inputs = _inputs.labels(*labels)
         self.events = _events.labels(*labels)
         self.sent = _sent.labels(*labels)
@@ -40,3 +47,6 @@ class PartitionMetrics:
         self.halted = _halted.labels(*labels)
         self.commit_s = _commit_s.labels(*labels)
         self.restore_s = _restore_s.labels(*labels)
+
+    def waiting(self, place: Place) -> Gauge:
+        return _waiting.labels(*self._labels, str(place))

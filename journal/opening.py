@@ -164,7 +164,7 @@ async def open_epoch(
         machine=replay.machine,
         progress=replay.progress,
         writer=writer,
-        outbox=Outbox(log, replay.progress, metrics, pause),
+        outbox=Outbox(log, replay.progress, metrics, pause, service.owns),
         metrics=metrics,
         last=entry,
         found=found,
@@ -296,7 +296,7 @@ class Replay(Generic[M, E]):
             except Exception as error:
                 raise HistoryRejected(self._place, record.offset, error) from error
             for output in self.machine.outputs(event):
-                place = self._service.route(output.topic, output.key)
+                place = self._service.route(output)
                 sequence = self.progress.next_sequence(place)
                 enqueue_output(self.progress, place, sequence, output, self._source, record.offset)
 

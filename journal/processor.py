@@ -115,6 +115,7 @@ class Processor(Generic[M, E]):
         tuning = self._service.tuning
         try:
             epoch.outbox.release()
+            self._committed(epoch)
             self.working.set()
             while True:
                 await _room(outbox, epoch, tuning.max_unconfirmed)
@@ -127,16 +128,23 @@ class Processor(Generic[M, E]):
                 now_ms = max(self._clock.now_ms(), epoch.progress.at_ms)
                 self._decide(epoch, backlog, now_ms)
                 await epoch.commit(now_ms)
+                self._committed(epoch)
                 if epoch.snapshot_due() and (snapshot is None or snapshot.done()):
                     snapshot = asyncio.create_task(epoch.begin_snapshot())
         finally:
             self.working.clear()
+            if self._service.watcher is not None:
+                self._service.watcher.ended(self._partition)
             tasks = [task for task in (outbox, snapshot) if task is not None]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await reader.close()
             await epoch.close()
+
+    def _committed(self, epoch: Epoch[M, E]) -> None:
+        if self._service.watcher is not None:
+            self._service.watcher.committed(self._partition, epoch.machine)
 
     def _wait_ms(self, epoch: Epoch[M, E]) -> int:
         due_ms = epoch.machine.next_due_ms()
@@ -149,6 +157,7 @@ class Processor(Generic[M, E]):
         tuning = self._service.tuning
         # Timers first, up to half the batch: under a backlog of inputs they would never come up.
         handled = self._fire(epoch, now_ms, tuning.max_batch_records // 2 or 1)
+        taken = 0
         while (
             backlog
             and handled < tuning.max_batch_records
@@ -156,7 +165,8 @@ class Processor(Generic[M, E]):
         ):
             epoch.take(backlog.popleft(), self._input.topic, now_ms)
             handled += 1
-            self._metrics.inputs.inc()
+            taken += 1
+        self._metrics.inputs.inc(taken)
         self._fire(epoch, now_ms, tuning.max_batch_records - handled)
 
     def _fire(self, epoch: Epoch[M, E], now_ms: int, most: int) -> int:
@@ -177,7 +187,7 @@ async def _room(outbox: asyncio.Task[None], epoch: Epoch[M, E], limit: int) -> N
     """Wait for the outbox to have room; an outbox that broke breaks the epoch."""
     if outbox.done():
         outbox.result()
-    if epoch.progress.unconfirmed() < limit:
+    if epoch.outbox.unconfirmed() < limit:
         return
     room = asyncio.create_task(epoch.outbox.room(limit))
     try:

@@ -174,10 +174,6 @@ class Progress:
             progress.enqueue(_place(name), sequence, entry)
         return progress
 
-    def unconfirmed(self) -> int:
-        """How many outputs wait for their confirmation."""
-        return sum(map(len, self.waiting.values()))
-
 
 def _place(name: str) -> Place:
     topic, _, partition = name.rpartition("/")

@@ -46,18 +46,21 @@ class ServiceTopics(NamedTuple):
     def journal_at(self, partition: int) -> Place:
         return Place(self.journal, partition)
 
+    def input_spec(self, partitions: int) -> TopicSpec:
+        # Inputs are consumed; 7 days leave time to bring a dead service back.
+        return TopicSpec(
+            self.input,
+            partitions,
+            {
+                **_CLEAN,
+                "retention.ms": str(7 * _DAY_MS),
+                "max.message.bytes": str(MAX_INPUT_BYTES),
+            },
+        )
+
     def specs(self, partitions: int) -> list[TopicSpec]:
         return [
-            # Inputs are consumed; 7 days leave time to bring a dead service back.
-            TopicSpec(
-                self.input,
-                partitions,
-                {
-                    **_CLEAN,
-                    "retention.ms": str(7 * _DAY_MS),
-                    "max.message.bytes": str(MAX_INPUT_BYTES),
-                },
-            ),
+            self.input_spec(partitions),
             # The journal is the truth: kept for ever, never compacted.
             TopicSpec(
                 self.journal,

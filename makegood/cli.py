@@ -74,7 +74,9 @@ def demo(*, data_dir: Path = Path(".makegood/demo")) -> None:
 
 
 @app.command
-def run(role: Literal["orchestrator", "account-service", "projector", "api"], /) -> None:
+def run(
+    role: Literal["orchestrator", "account-service", "projector", "api", "payout-bridge"], /
+) -> None:
     """Run one role of the bank as this process, until SIGTERM; settings come from MAKEGOOD_*."""
     from makegood.logs import configure_logs
     from makegood.roles import ROLES, until_stopped
@@ -115,6 +117,20 @@ def audit(*, json: bool = False, database: bool = True, data_dir: Path | None = 
 
     _logs("error")
     sys.exit(_run(run_audit(console, json=json, database=database, data_dir=data_dir)))
+
+
+@app.command
+def asyncapi(participant: Literal["account", "payout"] = "payout", /) -> None:
+    """Print the contract of a participant as an AsyncAPI 3.0 document (JSON): what a service in any
+    language has to know to take a saga's commands and to answer.
+    """
+    import msgspec
+
+    from makegood.asyncapi import PARTICIPANTS, document
+    from makegood.settings import load_settings
+
+    text = msgspec.json.encode(document(PARTICIPANTS[participant], load_settings().topic_prefix))
+    print(msgspec.json.format(text, indent=2).decode())
 
 
 @app.command

@@ -27,7 +27,7 @@ from messages.account import (
     Withdraw,
 )
 from messages.routing import partition_of
-from messages.saga import RecoverSaga, SagaInput, StartSaga, StepApplied, StepDeclined
+from messages.saga import RecoverSaga, SagaInput, SignalSaga, StartSaga, StepApplied, StepDeclined
 from messages.wire import Codec, Undecodable, type_name
 from orchestrator.service import INPUTS as SAGA_INPUTS
 from orchestrator.service import TOPICS as ORCHESTRATOR
@@ -160,6 +160,11 @@ def _why_not(message: AccountCommand | SagaInput, facts: Facts) -> str:
             return (
                 f"{message.action} was asked for saga {message.saga_id} as it stood then: look at "
                 "it, and ask anew (makegood saga)"
+            )
+        case SignalSaga():
+            return (
+                f"{message.verdict} of {message.signal} was said of saga {message.saga_id} as it "
+                "stood then: look at it, and say it anew (makegood saga)"
             )
         case _:
             if message.reply_to or message.saga_id or message.undoes or message.direction != "do":

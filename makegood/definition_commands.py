@@ -13,14 +13,20 @@ from checker.course import BOUNDS, Bounds
 from checker.examples import example_params
 from checker.exploration import Counterexample, Findings, explore
 from checker.timeline import told
+from makegood.settings import load_settings
 from saga_definitions.description import changes, mermaid, param_text, step_texts
 from saga_definitions.dsl import Definition
-from saga_definitions.registry import shipped
+from saga_definitions.registry import Registry, configured
 
 app = App(name="definitions", help="Look at saga definitions, compare and check them.")
 console = Console(markup=False)
 
 Name = Annotated[str, Parameter(help="NAME for the latest version, or NAME@VERSION.")]
+
+
+def known() -> Registry:
+    """What the bank of these settings can start. Raises SettingsError, DefinitionError."""
+    return configured(load_settings().payout_accounts)
 
 
 @app.command(name="list")
@@ -29,9 +35,10 @@ def list_() -> None:
     table = Table(box=None)
     for column in ("name", "versions", "steps", "params"):
         table.add_column(column, overflow="fold")
-    for name in shipped().names():
-        definition = shipped().find(name)
-        versions = ", ".join(str(version) for version in shipped().versions(name))
+    registry = known()
+    for name in registry.names():
+        definition = registry.find(name)
+        versions = ", ".join(str(version) for version in registry.versions(name))
         steps = ", ".join(step.name for step in definition.plan.steps)
         table.add_row(name, versions, steps, ", ".join(p.name for p in definition.params))
     console.print(table)
@@ -40,7 +47,7 @@ def list_() -> None:
 @app.command
 def show(name: Name, /) -> None:
     """What a definition takes, and what it does step by step."""
-    definition = shipped().find(name)
+    definition = known().find(name)
     plan = definition.plan
     console.print(f"{plan.definition}@{plan.version}, deadline {plan.deadline_ms / 1_000:g} s")
     table = _table("parameter", "has to be")
@@ -62,7 +69,8 @@ def show(name: Name, /) -> None:
 @app.command
 def diff(old: Name, new: Name, /) -> None:
     """What one version of a definition says unlike another. Exit status 1 when they differ."""
-    found = changes(shipped().find(old), shipped().find(new))
+    registry = known()
+    found = changes(registry.find(old), registry.find(new))
     if not found:
         console.print("They say the same.")
         return
@@ -76,7 +84,7 @@ def diff(old: Name, new: Name, /) -> None:
 @app.command
 def graph(name: Name, /) -> None:
     """A definition's steps as a Mermaid flowchart, for a Markdown page or mermaid.live."""
-    print(mermaid(shipped().find(name)))
+    print(mermaid(known().find(name)))
 
 
 @app.command
@@ -115,7 +123,8 @@ def check(
         console.print(f"--params must be a JSON object: {error}")
         sys.exit(2)
     wrong = False
-    for definition in [shipped().find(name) for name in names] or list(_all()):
+    registry = known()
+    for definition in [registry.find(name) for name in names] or list(_all(registry)):
         cases = example_params(definition, given)
         for values in cases:
             found = explore(definition, values, bounds=bounds)
@@ -129,10 +138,10 @@ def check(
     sys.exit(wrong)
 
 
-def _all() -> Iterable[Definition]:
-    for name in shipped().names():
-        for version in shipped().versions(name):
-            yield shipped().find(f"{name}@{version}")
+def _all(registry: Registry) -> Iterable[Definition]:
+    for name in registry.names():
+        for version in registry.versions(name):
+            yield registry.find(f"{name}@{version}")
 
 
 def _table(*columns: str) -> Table:

@@ -2,22 +2,19 @@
 
 import asyncio
 import gc
-import os
 import signal
-import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 from prometheus_client import start_http_server
 
-from journal.clock import SystemClock
-from journal.host import Host
-from journal.membership import take_part
 from journal.opening import check_partitions
+from journal.ownership import share
 from journal.service import Service
-from makegood.settings import Settings
-from makegood.topology import accounts, connect, sagas
+from makegood.settings import Settings, SettingsError
+from makegood.topology import DAY_MS, accounts, connect, definitions, sagas
+from messages.participants import PAYOUTS
 
 log_event = structlog.get_logger("makegood.roles")
 
@@ -32,29 +29,13 @@ async def run_account_service(settings: Settings) -> None:
 
 async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
     name = service.topics.name
-    owner = f"{name}/{settings.instance}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     log = await connect(settings, name)
     try:
         await check_partitions(log, service)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
-        host = Host(log, service, owner, SystemClock())
         collect_rarely()
-        log_event.info("role_started", role=name, owner=owner, partitions=service.partitions)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(host.broken())
-                tasks.create_task(
-                    take_part(
-                        settings.kafka(name),
-                        group=f"{name}.owners",
-                        topic=service.topics.input,
-                        instance=f"{name}-{settings.instance}",
-                        on_change=host.own,
-                    )
-                )
-        finally:
-            await host.close()
+        await share(log, settings.kafka(name), service, settings.instance)
     finally:
         await log.close()
 
@@ -66,7 +47,7 @@ def collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-# These two import late: a service that comes back after a crash must not wait for what they need.
+# These import late: a service that comes back after a crash must not wait for what they need.
 
 
 async def run_projector(settings: Settings) -> None:
@@ -103,9 +84,39 @@ async def run_api(settings: Settings) -> None:
             {ACCOUNT.name: settings.partitions, ORCHESTRATOR.name: settings.partitions},
             host=settings.api_host,
             port=settings.api_port,
+            definitions=definitions(settings),
         )
     finally:
         await log.close()
+
+
+async def run_payout_bridge(settings: Settings) -> None:
+    from messages.payout import SendPayout
+    from participant.http import Bridge, Endpoint, EndpointRefused
+    from participant.serving import Limits, serve
+
+    try:
+        endpoint = Endpoint(
+            url=settings.payout_url,
+            secret=settings.payout_secret.get_secret_value().encode(),
+            timeout_s=settings.payout_timeout_s,
+        )
+    except EndpointRefused as error:
+        told = f"MAKEGOOD_PAYOUT_URL, MAKEGOOD_PAYOUT_SECRET: {error}"
+        raise SettingsError(told) from error
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.api_host)
+    limits = Limits(effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS))
+    async with Bridge(endpoint) as bridge:
+        await serve(
+            settings.kafka(PAYOUTS.name),
+            PAYOUTS,
+            {SendPayout: bridge.do},
+            {SendPayout: bridge.enquire},
+            instance=settings.instance,
+            limits=limits,
+            start_timeout_s=settings.start_timeout_s,
+        )
 
 
 ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
@@ -113,6 +124,7 @@ ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
     "account-service": run_account_service,
     "projector": run_projector,
     "api": run_api,
+    "payout-bridge": run_payout_bridge,
 }
 """What `makegood run ROLE` starts."""
 

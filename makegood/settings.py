@@ -3,7 +3,7 @@
 import socket
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from journal.kafka_log import KafkaAddress
@@ -36,6 +36,15 @@ class Settings(BaseSettings):
     saga_memory_days: float = Field(default=8, gt=0, le=3650)
     """For how long an Idempotency-Key is remembered after its transfer has ended. A day longer
     than effects at least: a saga that begins anew must find none of its old effects."""
+    payout_accounts: dict[str, str] = {}
+    """Currency -> the bank's own account that payouts in it are booked to, as JSON; with one at
+    least, `external_payout` can be started."""
+    payout_url: str = ""
+    """Where the payout bridge posts payouts: https, or http on this machine."""
+    payout_secret: SecretStr = SecretStr("")
+    """What the payout bridge signs its requests with: at least 32 bytes."""
+    payout_timeout_s: float = Field(default=10, gt=0, le=25)
+    """How long one request of the payout bridge may take."""
     start_timeout_s: float = Field(default=60, gt=0)
     """How long to wait for Kafka and PostgreSQL at start."""
 

@@ -1,18 +1,24 @@
 """Which services there are and how they are wired to each other."""
 
+import structlog
+
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
 from journal.service import Service, Tuning
-from journal.topics import dead_letter_spec
+from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
+from messages.participants import PAYOUTS, Participant
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from saga_definitions.registry import Registry, configured
 
-_DAY_MS = 24 * 3600 * 1000
+log_event = structlog.get_logger("makegood.topology")
+
+DAY_MS = 24 * 3600 * 1000
 
 
 async def connect(settings: Settings, client: str) -> KafkaLog:
@@ -20,6 +26,8 @@ async def connect(settings: Settings, client: str) -> KafkaLog:
     log = KafkaLog(settings.kafka(client))
     await log.connect(settings.start_timeout_s)
     await create_topics(log, settings.partitions)
+    for participant in outside(settings):
+        await _create_input(log, participant)
     return log
 
 
@@ -33,13 +41,37 @@ async def create_topics(log: Log, partitions: int) -> None:
     )
 
 
+def outside(settings: Settings) -> tuple[Participant, ...]:
+    """The participants that this bank asks, besides the accounts."""
+    return (PAYOUTS,) if settings.payout_accounts else ()
+
+
+async def _create_input(log: Log, participant: Participant) -> None:
+    topics = ServiceTopics(participant.name)
+    await log.create([topics.input_spec(participant.partitions)])
+    found = await log.partitions(topics.input)
+    if found < participant.partitions:
+        # Its commands have to wait; that is no reason to stop everybody else's.
+        log_event.critical(
+            "participant_topic_too_small",
+            topic=topics.input,
+            partitions=found,
+            needed=participant.partitions,
+        )
+
+
+def definitions(settings: Settings) -> Registry:
+    """What this bank can run. Raises DefinitionError."""
+    return configured(settings.payout_accounts)
+
+
 def accounts(
     settings: Settings, tuning: Tuning | None = None
 ) -> Service[AccountCommand, AccountEvent]:
     return account_service(
         settings.partitions,
         {ORCHESTRATOR.input: settings.partitions},
-        effect_horizon_ms=round(settings.effect_horizon_days * _DAY_MS),
+        effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS),
         tuning=tuning,
     )
 
@@ -48,6 +80,7 @@ def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput
     return orchestrator(
         settings.partitions,
         {ACCOUNT.input: settings.partitions},
-        memory_horizon_ms=round(settings.saga_memory_days * _DAY_MS),
+        definitions=definitions(settings),
+        memory_horizon_ms=round(settings.saga_memory_days * DAY_MS),
         tuning=tuning,
     )

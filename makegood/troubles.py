@@ -18,6 +18,7 @@ from makegood.settings import SettingsError
 from makegood.transfer_file import FileUnusable
 from read_model.database import DatabaseUnreachable, cause_of
 from read_model.store import RowsMissing
+from saga_definitions.order import DefinitionError
 from saga_definitions.registry import UnknownDefinition
 from simulation.scenario import ScenarioMalformed
 
@@ -30,6 +31,7 @@ _TOLD: Final = (
     PartitionsChanged,
     JournalCorrupt,
     RowsMissing,
+    DefinitionError,
     CannotAudit,
     CannotCheck,
     UnknownDefinition,

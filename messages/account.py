@@ -10,11 +10,9 @@ import msgspec
 
 from messages.identity import Direction
 from messages.money import Amount, Currency, Limit
+from messages.participant import EffectId, StepCommand
 
 AccountId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}(?!\n)$")]
-EffectId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-SagaName = Annotated[str, msgspec.Meta(pattern=r"^([\x21-\x7e]{1,64}(?!\n))?$", max_length=64)]
-StepName = Annotated[str, msgspec.Meta(max_length=64)]
 CreditPolicy = Literal["accept", "refuse"]
 
 RefusalReason = Literal[
@@ -38,25 +36,10 @@ RefusalReason = Literal[
 ]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What every account command carries.
-
-    `issued_at_ms` is when the effect was first asked for (ms since 1970, UTC): a command older
-    than the effect horizon is refused. `attempt` counts the sends of one effect, from 1.
-    `undoes` names the forward effect that this command takes back, if it is a compensation. A
-    compensation's `issued_at_ms` is when that FORWARD effect was first asked for: only so can an
-    account that doesn't know the forward effect tell "it never came" from "I have forgotten it".
-    """
+class Asked(StepCommand, frozen=True, kw_only=True):
+    """What every account command carries."""
 
     account_id: AccountId
-    effect_id: EffectId
-    issued_at_ms: int
-    attempt: int = 1
-    undoes: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    saga_id: SagaName = ""
-    step: StepName = ""
-    direction: Direction = "do"
-    reply_to: Literal["", "orchestrator.input"] = ""
 
 
 class OpenAccount(Asked, frozen=True, kw_only=True, tag="account.OpenAccount.v1"):

@@ -4,11 +4,16 @@
 deployment. A template's field is a literal, or a reference `{"ref": "params.source"}`,
 `{"ref": "steps.hold.result.hold_id"}` or `{"ref": "effect.hold"}` (the effect id of step `hold`).
 A path goes on into lists and objects: `params.legs.0.target`.
+`{"ref": "params.currency", "among": {"EUR": "nostro-eur"}}` looks the value up in a table.
 """
 
 from typing import Any, Literal
 
 import msgspec
+
+OnTimeout = Literal["retry", "enquire", "compensate"]
+"""What follows when a step is not answered in time: send the command again, ask what became of it
+(`messages.participant.Enquire`), or take the step back."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -23,14 +28,16 @@ class Retry(msgspec.Struct, frozen=True):
     """Refusals worth another try; every other refusal is final."""
 
 
-class CommandTemplate(msgspec.Struct, frozen=True):
+class CommandTemplate(msgspec.Struct, frozen=True, omit_defaults=True):
     """`topic`: the participant's input topic. `type`: the command's type name on the wire.
-    `key`: the field that routes the command, a name in `fields`."""
+    `key`: the field that routes the command, a name in `fields`. `partitions`: how many the topic
+    has; 0: as many as the bank's own."""
 
     topic: str
     type: str
     key: str
     fields: dict[str, Any]
+    partitions: int = 0
 
 
 Test = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -85,7 +92,7 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: Retry = Retry()
     undo_retry: Retry = Retry(attempts=8)
     timeout_ms: int = 10_000
-    on_timeout: Literal["retry", "compensate"] = "retry"
+    on_timeout: OnTimeout = "retry"
     wait: AwaitSignal | AwaitTime | None = None
     when: tuple[Condition, ...] = ()
     by: str = ""

@@ -1,10 +1,12 @@
 """Which partition a key belongs to: murmur2 as in Kafka's Java client, so every client agrees."""
 
 from functools import lru_cache
+from struct import Struct
 
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 _SEED = 0x9747B28C
+_words = Struct("<I").iter_unpack
 
 
 def murmur2(data: bytes) -> int:
@@ -12,12 +14,10 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = (_SEED ^ length) & _MASK
     whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little")
+    for (k,) in _words(data[:whole]):
         k = (k * _M) & _MASK
         k ^= k >> 24
-        k = (k * _M) & _MASK
-        h = ((h * _M) & _MASK) ^ k
+        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
     rest = length - whole
     if rest == 3:
         h ^= data[whole + 2] << 16

@@ -131,7 +131,8 @@ class StartRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRef
 
 
 class StepRequested(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepRequested.v1"):
-    """A command goes out: `command` is its wire form, sent to `topic` in the partition of `key`."""
+    """A command goes out: `command` is its wire form, sent to `topic` in the partition of `key`,
+    of `partitions`; 0: as many as the bank's own topics have."""
 
     saga_id: str
     at_ms: int
@@ -143,6 +144,7 @@ class StepRequested(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepReq
     command_type: str
     command: msgspec.Raw
     timeout_at_ms: int
+    partitions: int = 0
 
 
 class StepSucceeded(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepSucceeded.v1"):
@@ -168,7 +170,8 @@ class StepRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepRefus
 
 
 class StepTimedOut(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepTimedOut.v1"):
-    """No answer in time: the effect may or may not be applied. `retry_at_ms` 0: no further try."""
+    """No answer in time, or one that could not tell (`detail` says why): the effect may or may not
+    be applied. `retry_at_ms` 0: no further try."""
 
     saga_id: str
     at_ms: int
@@ -176,6 +179,7 @@ class StepTimedOut(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepTime
     direction: Direction
     attempt: int
     retry_at_ms: int = 0
+    detail: str = ""
 
 
 class AnswerIgnored(msgspec.Struct, frozen=True, kw_only=True, tag="saga.AnswerIgnored.v1"):

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from messages.identity import Direction, effect_id
+from messages.participant import Enquire
 from messages.plan import AwaitSignal, Retry
 from messages.saga import (
     CompensationStarted,
@@ -23,12 +24,13 @@ from messages.saga import (
     StepSkipped,
     StepWaiting,
 )
-from messages.wire import encode
+from messages.wire import encode, type_name
 from orchestrator.graph import Graph, Node, graph_of
 from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, foresee
 from orchestrator.references import Facts, Unresolved
 
 REPLY_TO: Final = "orchestrator.input"
+ENQUIRE: Final = type_name(Enquire)
 
 OUTCOME_UNKNOWN: Final = "outcome_unknown"
 COMPENSATION_FAILED: Final = "compensation_failed"
@@ -201,8 +203,11 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
         _refuse(draft, node, direction, attempt, COMMAND_UNRESOLVED, str(unresolved))
         return False
     key: str = fields[template.key]
+    kind = template.type
+    if direction == "do" and _asks_for_outcome(node, saga.steps[node.index]):
+        kind, fields = ENQUIRE, {"key": key, "command": template.type}
     command = {
-        "type": template.type,
+        "type": kind,
         **fields,
         "effect_id": effect_id(saga.id, name, direction),
         "issued_at_ms": saga.steps[node.index].first_at_ms or now_ms,
@@ -223,12 +228,18 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
             attempt=attempt,
             topic=template.topic,
             key=key,
-            command_type=template.type,
+            command_type=kind,
             command=msgspec.Raw(encode(command)),
             timeout_at_ms=now_ms + node.step.timeout_ms,
+            partitions=template.partitions,
         )
     )
     return True
+
+
+def _asks_for_outcome(node: Node, step: StepProgress) -> bool:
+    """Whether the next attempt must not send the command, only ask what became of it."""
+    return node.step.on_timeout == "enquire" and step.reason == TIMED_OUT
 
 
 def _refuse(

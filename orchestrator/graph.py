@@ -8,26 +8,33 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from messages.plan import AwaitTime, CommandTemplate, Plan, PlannedStep
-from orchestrator.references import Facts, Path, Unresolved, path_of
+from orchestrator.references import Facts, Path, Unresolved, reference_of
 
 MAX_GRAPHS: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A command template: `literals` are complete, each reference is (field, path)."""
+    """A command template: `literals` are complete, each reference is (field, path, table): what is
+    found at the path is looked up in the table, if there is one."""
 
     topic: str
     type: str
     key: str
     literals: dict[str, Any]
-    refs: tuple[tuple[str, Path], ...]
+    refs: tuple[tuple[str, Path, dict[str, Any] | None], ...]
+    partitions: int
 
     def fields(self, facts: Facts) -> dict[str, Any]:
         """The command's own fields. Raises `Unresolved`."""
         fields = self.literals.copy()
-        for field, path in self.refs:
-            fields[field] = facts.at(path)
+        for field, path, table in self.refs:
+            value = facts.at(path)
+            if table is not None:
+                if type(value) is not str or value not in table:
+                    raise Unresolved(field)
+                value = table[value]
+            fields[field] = value
         if type(fields.get(self.key)) is not str:
             raise Unresolved(self.key)
         return fields
@@ -52,6 +59,12 @@ class Node:
     not_by: Path
     free: bool
 
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every command that may be sent for the step."""
+        fixed = (one for one in (self.do, self.undo) if one is not None)
+        return (*fixed, *self.undo_cases.values())
+
     def undo_for(self, result: dict[str, Any]) -> Template | None:
         """What takes the step back, given what it was answered with ({} when nobody answered)."""
         chosen = result.get(self.step.undo_by)
@@ -60,9 +73,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """`outside`: the nodes that ask a participant other than the accounts."""
+
     plan: Plan
     nodes: tuple[Node, ...]
     by_name: dict[str, Node]
+    outside: tuple[Node, ...]
 
 
 _by_identity: dict[int, Graph] = {}
@@ -97,7 +113,8 @@ def _build(plan: Plan) -> Graph:
         for before in after[i]:
             dependants[before] |= {i} | dependants[i]
     nodes = tuple(_node(i, step, after[i], dependants[i]) for i, step in enumerate(plan.steps))
-    return Graph(plan, nodes, {node.step.name: node for node in nodes})
+    outside = tuple(node for node in nodes if any(t.partitions for t in node.templates))
+    return Graph(plan, nodes, {node.step.name: node for node in nodes}, outside)
 
 
 def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set[int]) -> Node:
@@ -124,11 +141,18 @@ def _path(text: str) -> Path:
 
 def _template(template: CommandTemplate) -> Template:
     literals: dict[str, Any] = {}
-    refs: list[tuple[str, Path]] = []
+    refs: list[tuple[str, Path, dict[str, Any] | None]] = []
     for field, value in template.fields.items():
-        path = path_of(value)
-        if path is not None:
-            refs.append((field, path))
+        reference = reference_of(value)
+        if reference is not None:
+            refs.append((field, reference.path, reference.among))
         else:
             literals[field] = value
-    return Template(template.topic, template.type, template.key, literals, tuple(refs))
+    return Template(
+        template.topic,
+        template.type,
+        template.key,
+        literals,
+        tuple(refs),
+        template.partitions,
+    )

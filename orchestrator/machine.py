@@ -44,6 +44,7 @@ class SagaMachine:
             now_ms,
             self._definitions,
             self.sagas.memory_horizon_ms,
+            self.sagas.unanswered,
         )
 
     def evolve(self, event: SagaEvent) -> None:
@@ -52,7 +53,8 @@ class SagaMachine:
 
     def outputs(self, event: SagaEvent) -> Sequence[Output]:
         if isinstance(event, StepRequested):
-            return (Output(event.topic, event.key, event.command_type, bytes(event.command)),)
+            command = bytes(event.command)
+            return (Output(event.topic, event.key, event.command_type, command, event.partitions),)
         told: SagaAccepted | SagaEvent = event
         if isinstance(event, SagaStarted):
             told = SagaAccepted(saga_id=event.saga_id, request_id=event.request_id)

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, assert_never
 import msgspec
 
 from messages.identity import Direction
+from messages.participant import EFFECT_UNKNOWN
 from messages.plan import Plan
 from messages.saga import (
     FINISHED,
@@ -56,8 +57,8 @@ DONE: Final[frozenset[StepState]] = frozenset(("succeeded", "skipped"))
 
 _UNDO: Final[frozenset[StepState]] = frozenset(("undoing", "undone", "undo_failed"))
 
-UNSURE: Final = frozenset(("effect_expired", "effect_reused"))
-"""Refusals that leave open whether the effect was applied: another try can't tell either."""
+UNSURE: Final = frozenset(("effect_expired", "effect_reused", EFFECT_UNKNOWN))
+"""Refusals that leave open whether the effect was applied, or will be."""
 
 TIMED_OUT: Final = "step_timeout"
 """The reason of a step that nobody answered: its outcome is unknown."""
@@ -86,6 +87,13 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
     @property
     def direction(self) -> Direction:
         return "undo" if self.state in _UNDO else "do"
+
+    @property
+    def open(self) -> bool:
+        """Whether the step was asked for and its outcome is not settled."""
+        if self.state == "refused":
+            return self.retry_at_ms > 0 or self.reason in UNSURE
+        return self.state in ("requested", "timed_out", "undoing", "undo_failed")
 
 
 class Saga(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,6 +315,9 @@ def _turned_back(step: StepProgress) -> StepProgress:
     if step.state in ("pending", "waiting"):
         return StepProgress("skipped")
     # No further try forward: asking again could apply what is about to be taken back.
+    if step.state == "refused" and step.reason == EFFECT_UNKNOWN:
+        # Its command may still come: it has to be taken back like one that was not answered.
+        return msgspec.structs.replace(step, state="timed_out", retry_at_ms=0, reason=TIMED_OUT)
     if step.state in ("refused", "timed_out") and step.retry_at_ms:
         return msgspec.structs.replace(step, retry_at_ms=0)
     return step

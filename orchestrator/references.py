@@ -28,15 +28,26 @@ class Unresolved(Exception):
         self.path = path
 
 
-class _Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """As in `messages.plan`: what is found at `ref` is looked up in `among`, if there is one."""
+
     ref: str
+    among: dict[str, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        return tuple(self.ref.split("."))
+
+
+def reference_of(value: object) -> Reference | None:
+    """`value` when it is a reference, None when it is a literal."""
+    return msgspec.convert(value, Reference) if isinstance(value, dict) else None
 
 
 def path_of(value: object) -> Path | None:
     """The path when `value` is a reference, None when it is a literal."""
-    if not isinstance(value, dict):
-        return None
-    return tuple(msgspec.convert(value, _Reference).ref.split("."))
+    reference = reference_of(value)
+    return None if reference is None else reference.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ says when `on_time` has something to do. The rules, all tested in `tests/orchest
   than the last one proves nothing.
 """
 
+from collections.abc import Callable
 from typing import Final, assert_never
 
 from messages.identity import fingerprint
+from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
 from messages.plan import Retry
 from messages.saga import (
     FINISHED,
@@ -75,11 +77,15 @@ def decide(
     now_ms: int,
     definitions: Registry,
     memory_horizon_ms: int = MEMORY_HORIZON_MS,
+    unanswered: Callable[[str], int] = lambda _topic: 0,
 ) -> list[SagaEvent]:
-    """The events that follow from a message: at least one, whatever its content."""
+    """The events that follow from a message: at least one, whatever its content.
+
+    `unanswered`: how many sagas wait for an answer of the participant that reads a topic.
+    """
     match message:
         case StartSaga():
-            return _start(saga, message, now_ms, definitions, memory_horizon_ms)
+            return _start(saga, message, now_ms, definitions, memory_horizon_ms, unanswered)
         case StepApplied() | StepDeclined():
             if saga is None:
                 return [_ignored(message, now_ms, "saga_unknown")]
@@ -100,6 +106,7 @@ def _start(
     now_ms: int,
     definitions: Registry,
     memory_horizon_ms: int,
+    unanswered: Callable[[str], int],
 ) -> list[SagaEvent]:
     def refused(reason: str, detail: str) -> list[SagaEvent]:
         return [
@@ -137,6 +144,10 @@ def _start(
     if problems:
         detail = "; ".join(f"{place}: {reason}" for place, reason in problems)
         return refused("params_invalid", detail)
+    for participant in definition.participants:
+        if 0 < participant.max_unanswered <= (waiting := unanswered(participant.topic)):
+            detail = f"{waiting} sagas wait for {participant.name} already; try again later"
+            return refused("participant_busy", detail)
     started = SagaStarted(
         saga_id=message.saga_id,
         at_ms=now_ms,
@@ -185,19 +196,26 @@ def _answer(saga: Saga, answer: StepApplied | StepDeclined, now_ms: int) -> list
                 result=answer.result,
             )
         )
+    elif answer.reason == OUTCOME_UNKNOWN:
+        _time_out(draft, node, step, answer.detail)
     else:
-        draft.add(
-            StepRefused(
-                saga_id=saga.id,
-                at_ms=now_ms,
-                step=answer.step,
-                direction=answer.direction,
-                attempt=answer.attempt,
-                reason=answer.reason,
-                detail=answer.detail,
-                retry_at_ms=_retry_after_refusal(saga, node, answer, now_ms),
+        again_at_ms = _retry_after_refusal(saga, node, answer, now_ms)
+        if answer.reason == EFFECT_UNKNOWN and node.reversible and not again_at_ms:
+            # Its command may still come: only its undo can settle that.
+            _time_out(draft, node, step, answer.reason, last=True)
+        else:
+            draft.add(
+                StepRefused(
+                    saga_id=saga.id,
+                    at_ms=now_ms,
+                    step=answer.step,
+                    direction=answer.direction,
+                    attempt=answer.attempt,
+                    reason=answer.reason,
+                    detail=answer.detail,
+                    retry_at_ms=again_at_ms,
+                )
             )
-        )
     if saga.state == "parked" and saga.parked_from and saga.parked_step == answer.step:
         draft.add(
             SagaResumed(
@@ -226,6 +244,8 @@ def _why_ignored(step: StepProgress, answer: StepApplied | StepDeclined) -> str:
     if isinstance(answer, StepDeclined):
         if answer.attempt < step.attempt:
             return "attempt_superseded"
+        if answer.reason in (OUTCOME_UNKNOWN, EFFECT_UNKNOWN) and not step.timeout_at_ms:
+            return "nothing_new"
         if not step.timeout_at_ms and step.reason != TIMED_OUT:
             return "repeated"
     return ""
@@ -237,7 +257,10 @@ def _retry_after_refusal(saga: Saga, node: Node, answer: StepDeclined, now_ms: i
         retry, worth = planned.undo_retry, answer.reason not in UNSURE
     else:
         retry = planned.retry
-        worth = answer.reason in retry.retryable and not saga.heading_back
+        worth = not saga.heading_back and (
+            answer.reason in retry.retryable
+            or (answer.reason == EFFECT_UNKNOWN and planned.on_timeout == "enquire")
+        )
     if not worth:
         return 0
     return retry_at_ms(retry, now_ms, saga.id, answer.step, answer.direction, answer.attempt)
@@ -274,11 +297,14 @@ def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
     return draft.events
 
 
-def _time_out(draft: Draft, node: Node, step: StepProgress) -> None:
+def _time_out(
+    draft: Draft, node: Node, step: StepProgress, detail: str = "", *, last: bool = False
+) -> None:
+    """The outcome of the attempt is unknown, because no answer came or because it said so."""
     saga, planned = draft.saga, node.step
     if step.direction == "undo":
         retry = planned.undo_retry
-    elif saga.heading_back or (node.reversible and planned.on_timeout == "compensate"):
+    elif last or saga.heading_back or (node.reversible and planned.on_timeout == "compensate"):
         retry = Retry(attempts=1)
     else:
         retry = planned.retry
@@ -292,6 +318,7 @@ def _time_out(draft: Draft, node: Node, step: StepProgress) -> None:
             retry_at_ms=retry_at_ms(
                 retry, draft.now_ms, saga.id, planned.name, step.direction, step.attempt
             ),
+            detail=detail,
         )
     )
 

@@ -46,6 +46,7 @@ class Sagas:
         self.memory_horizon_ms = memory_horizon_ms
         self.live: dict[str, Saga] = {}
         self.finished: dict[str, Finished] = {}
+        self._unanswered: dict[str, set[str]] = {}
         self._order: deque[str] = deque()
         self._restored: dict[int, list[Finished]] = {}
 
@@ -53,6 +54,11 @@ class Sagas:
         if self._restored:
             self._settle()
         return self.live.get(saga_id) or self.finished.get(saga_id)
+
+    def unanswered(self, topic: str) -> int:
+        """How many sagas have asked at `topic`, which is not the accounts', and know no outcome
+        yet. What may still be sent there is bounded by it."""
+        return len(self._unanswered.get(topic, ()))
 
     def evolve(self, event: SagaEvent) -> None:
         """Fold one event. Raises `progress.EventOutOfPlace`."""
@@ -63,11 +69,29 @@ class Sagas:
         if before is not None or saga_id not in self.finished:
             after = evolve(before, event)
             if after is not None:
+                self._count(after)
                 if after.state in FINISHED:
                     self._finish(after)
                 elif after is not before:
                     self.live[saga_id] = after
         self._forget(event.at_ms)
+
+    def _count(self, saga: Saga) -> None:
+        outside = graph_of(saga.plan).outside
+        if not outside:
+            return
+        asked: set[str] = set()
+        for node in outside:
+            step = saga.steps[node.index]
+            asks = node.do if step.direction == "do" else node.undo_for(step.result)
+            if step.open and asks is not None and asks.partitions:
+                asked.add(asks.topic)
+        for topic in {asks.topic for node in outside for asks in node.templates}:
+            waiting = self._unanswered.setdefault(topic, set())
+            if topic in asked:
+                waiting.add(saga.id)
+            else:
+                waiting.discard(saga.id)
 
     def _finish(self, saga: Saga) -> None:
         self.live.pop(saga.id, None)
@@ -111,6 +135,7 @@ class Sagas:
         plan = graph_of(part.plan).plan
         for saga in part.sagas:
             self.live[saga.id] = msgspec.structs.replace(saga, plan=plan)
+            self._count(self.live[saga.id])
         return [saga.id for saga in part.sagas]
 
     def _settle(self) -> None:

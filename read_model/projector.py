@@ -38,6 +38,11 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     min_interval_s: float = 0.01
     """From the beginning of one small transaction to that of the next. The first one after a
     pause begins at once; under load this keeps the transactions few and worth their cost."""
+    busy_records: int = 100
+    busy_interval_s: float = 0.2
+    """The same from a transaction of so many records on. A saga that begins and ends within one
+    transaction costs one row and no change of it: a third of the work, for rows that are a fifth
+    of a second old while there is much to do."""
     idle_wait_ms: int = 1_000
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
@@ -237,8 +242,8 @@ class Follower:
                     began = loop.time()
                     await self._write(batch)
                     self.writes += 1
-                    left_s = began + self._tuning.min_interval_s - loop.time()
-                    if left_s > 0 and self._batch.records < self._tuning.max_read_records:
+                    left_s = began + self._interval_s(batch) - loop.time()
+                    if left_s > 0 and self._batch.records < self._tuning.max_batch_records:
                         await asyncio.sleep(left_s)
                 else:
                     await filling
@@ -246,6 +251,10 @@ class Follower:
             filling.cancel()
             await asyncio.gather(filling, return_exceptions=True)
             await self._reader.close()
+
+    def _interval_s(self, batch: Batch) -> float:
+        busy = batch.records >= self._tuning.busy_records
+        return self._tuning.busy_interval_s if busy else self._tuning.min_interval_s
 
     async def _fill(self) -> None:
         tuning = self._tuning

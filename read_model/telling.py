@@ -8,9 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from messages.participant import Enquire
+from messages.wire import type_name
+
 Fields = Mapping[str, Any]
 """An event as JSON has it."""
 
+_ENQUIRY: Final = type_name(Enquire)
 _word = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -37,7 +41,8 @@ def _step(event: Fields) -> str:
 
 
 def _requested(event: Fields) -> str:
-    return f"asked for {_step(event)}, waits {_seconds(event, 'timeout_at_ms')} for the answer"
+    asked = "enquired after" if event.get("command_type") == _ENQUIRY else "asked for"
+    return f"{asked} {_step(event)}, waits {_seconds(event, 'timeout_at_ms')} for the answer"
 
 
 def _seconds(event: Fields, until: str) -> str:
@@ -53,7 +58,9 @@ def _refused(event: Fields) -> str:
 
 
 def _timed_out(event: Fields) -> str:
-    return f"no answer in time to {_step(event)}: its outcome is unknown; {_next_try(event)}"
+    detail = event.get("detail")
+    said = f"no certain answer ({detail})" if detail else "no answer in time"
+    return f"{said} to {_step(event)}: its outcome is unknown; {_next_try(event)}"
 
 
 def _next_try(event: Fields) -> str:

@@ -12,19 +12,19 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from messages.account import (
-    AccountCommand,
-    Asked,
-    Capture,
-    Credit,
-    CreditOnHold,
-    Debit,
-    Hold,
-    RefusalReason,
-    Release,
-)
 from messages.money import Amount
-from messages.plan import AwaitSignal, AwaitTime, CommandTemplate, Plan, PlannedStep, Retry, Test
+from messages.participant import StepCommand
+from messages.participants import ANYBODYS, Participant
+from messages.plan import (
+    AwaitSignal,
+    AwaitTime,
+    CommandTemplate,
+    OnTimeout,
+    Plan,
+    PlannedStep,
+    Retry,
+    Test,
+)
 from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
 from saga_definitions.order import (
@@ -35,10 +35,9 @@ from saga_definitions.order import (
     in_order,
     predecessors,
 )
-from saga_definitions.params import Instant, Param, Person, Ref
+from saga_definitions.params import Instant, Lookup, Param, Person, Ref
 from saga_definitions.steps import Command, Side, Signal, Step, effect_of
 
-ACCOUNT_TOPIC: Final = "account.input"
 MAX_STEPS: Final = 64
 MAX_ATTEMPTS: Final = 1_000
 _DAY_MS: Final = 24 * 3_600 * 1_000
@@ -46,20 +45,7 @@ MAX_MS: Final = 7 * _DAY_MS
 MAX_SIGNAL_MS: Final = 366 * _DAY_MS
 
 # What the engine fills in itself: the effect's name, its age and the way back.
-_ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(Asked)) - {
-    "account_id"
-}
-_ACCOUNT_COMMANDS: Final = frozenset(get_args(AccountCommand))
-_REFUSALS: Final = frozenset(get_args(RefusalReason))
-_MOVES: Final[dict[type[Asked], type[Asked] | None]] = {
-    Debit: Credit,
-    Credit: Debit,
-    CreditOnHold: Capture,
-    Hold: Release,
-    Capture: None,
-    Release: None,
-}
-"""What moves or reserves money, and the one command that takes it back."""
+_ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(StepCommand))
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -168,14 +154,17 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
     place = f"{name}.steps.{step.name}"
     _check_when(f"{place}.when", step, scope)
     _check_ms(f"{place}.timeout_ms", step.timeout_ms)
-    _check_retry(f"{place}.retry", step.retry)
-    _check_retry(f"{place}.undo_retry", step.undo_retry)
+    participant = None if step.do is None else step.do.participant
+    _check_retry(f"{place}.retry", step.retry, participant)
+    _check_retry(f"{place}.undo_retry", step.undo_retry, participant)
     if step.undo_retry.retryable:
         raise DefinitionError(
             f"{place}.undo_retry.retryable", "an undo is tried again on every refusal: leave empty"
         )
-    if step.on_timeout not in ("retry", "compensate"):
-        raise DefinitionError(f"{place}.on_timeout", 'must be "retry" or "compensate"')
+    if step.on_timeout not in get_args(OnTimeout):
+        raise DefinitionError(f"{place}.on_timeout", f"must be one of {get_args(OnTimeout)}")
+    if participant is not None and step.on_timeout == "enquire" and not participant.enquiries:
+        raise DefinitionError(f"{place}.on_timeout", f"{participant.name} answers no enquiries")
     if step.on_timeout == "compensate" and step.undo is None:
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
@@ -212,23 +201,27 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
 
 
 def _check_inverse(place: str, name: str, do: Command, undo: Command) -> None:
-    """An undo must put back exactly what its step moved, or money stays in transit."""
-    if do.kind not in _MOVES:
+    """An undo must put back exactly what its step did, or money stays in transit."""
+    if do.kind not in do.participant.inverse:
         return
-    kind = _MOVES[do.kind]
+    kind = do.participant.inverse[do.kind]
     if kind is None or undo.kind is not kind:
         wanted = "nothing: make it the pivot" if kind is None else kind.__name__
         raise DefinitionError(place, f"a {do.kind.__name__} is taken back by {wanted}")
-    for field in ("account_id", "amount_minor", "currency", "hold_id"):
-        given = undo.fields.get(field)
+    done = {field.name for field in msgspec.structs.fields(do.kind)}
+    for declared in msgspec.structs.fields(kind):
+        field = declared.name
+        if field in _ENGINE_FIELDS or (field not in done and field != "hold_id"):
+            continue
+        # A hold is named by the effect that made it.
         expected = effect_of(name) if field == "hold_id" else do.fields.get(field)
-        if field in {one.name for one in msgspec.structs.fields(kind)} and (
-            _written(given) != _written(expected)
-        ):
-            raise DefinitionError(f"{place}.{field}", "must be the same as what the step moved")
+        if _written(undo.fields.get(field)) != _written(expected):
+            raise DefinitionError(f"{place}.{field}", "must be the same as what the step did")
 
 
 def _written(value: object) -> object:
+    if isinstance(value, Lookup):
+        return (value.path, value.table)
     return value.path if isinstance(value, Ref) else value
 
 
@@ -240,9 +233,9 @@ def _template(
     results: AbstractSet[str],
 ) -> CommandTemplate:
     """`effects`, `results`: the steps whose effect id, or result, is known when this is sent."""
-    kind = command.kind
-    if kind not in _ACCOUNT_COMMANDS:
-        raise DefinitionError(place, f"no participant takes a {kind.__name__}")
+    kind, to = command.kind, command.participant
+    if kind not in to.commands:
+        raise DefinitionError(place, f"the participant {to.name} takes no {kind.__name__}")
     fields: dict[str, Any] = {}
     for declared in msgspec.structs.fields(kind):
         at = f"{place}.{declared.name}"
@@ -253,14 +246,17 @@ def _template(
         if declared.name in _ENGINE_FIELDS:
             raise DefinitionError(at, "is filled in by the engine")
         value = command.fields[declared.name]
-        if isinstance(value, Ref):
+        if isinstance(value, Lookup):
+            _check_lookup(at, value, declared.type, scope)
+            fields[declared.name] = {"ref": value.path, "among": dict(value.table)}
+        elif isinstance(value, Ref):
             _check_ref(at, value, declared.type, scope, results, effects)
             fields[declared.name] = {"ref": value.path}
         else:
             fields[declared.name] = _literal(at, value, declared.type)
     for unknown in command.fields.keys() - fields.keys():
         raise DefinitionError(f"{place}.{unknown}", f"{kind.__name__} has no such field")
-    return CommandTemplate(ACCOUNT_TOPIC, type_name(kind), "account_id", fields)
+    return CommandTemplate(to.topic, type_name(kind), to.key, fields, to.partitions)
 
 
 def _literal(place: str, value: object, wire: Any) -> object:
@@ -268,6 +264,16 @@ def _literal(place: str, value: object, wire: Any) -> object:
         return msgspec.convert(value, wire)
     except msgspec.ValidationError as error:
         raise DefinitionError(place, str(error)) from error
+
+
+def _check_lookup(place: str, lookup: Lookup, wire: Any, scope: _Scope) -> None:
+    if scope.params.get(lookup.param.name) is not lookup.param:
+        raise DefinitionError(place, f"{lookup.path} is not a parameter of this definition")
+    for value in lookup.table.values():
+        _literal(place, value, wire)
+    missing = [key for key in lookup.param.choices or ("anything else",) if key not in lookup.table]
+    if missing:
+        raise DefinitionError(place, f"the table for {lookup.path} lacks {', '.join(missing)}")
 
 
 def _check_ref(
@@ -330,7 +336,7 @@ def _check_ms(place: str, value: int, most: int = MAX_MS) -> None:
         raise DefinitionError(place, f"must be an integer of ms, 1 to {most} ({days} days)")
 
 
-def _check_retry(place: str, retry: Retry) -> None:
+def _check_retry(place: str, retry: Retry, participant: Participant | None) -> None:
     if type(retry.attempts) is not int or not 1 <= retry.attempts <= MAX_ATTEMPTS:
         raise DefinitionError(f"{place}.attempts", f"must be an integer, 1 to {MAX_ATTEMPTS}")
     _check_ms(f"{place}.first_delay_ms", retry.first_delay_ms)
@@ -339,6 +345,10 @@ def _check_retry(place: str, retry: Retry) -> None:
         raise DefinitionError(f"{place}.max_delay_ms", "must not be below first_delay_ms")
     if type(retry.factor) not in (int, float) or not 1 <= retry.factor <= 100:
         raise DefinitionError(f"{place}.factor", "must be a number, 1 to 100")
+    if participant is None or participant.refusals is None:
+        return
     for reason in retry.retryable:
-        if reason not in _REFUSALS:
-            raise DefinitionError(f"{place}.retryable", f"no participant refuses with {reason!r}")
+        if reason not in participant.refusals and reason not in ANYBODYS:
+            raise DefinitionError(
+                f"{place}.retryable", f"{participant.name} never refuses with {reason!r}"
+            )

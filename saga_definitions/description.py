@@ -2,7 +2,7 @@
 picture."""
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -88,7 +88,15 @@ def _short(template: CommandTemplate) -> str:
 def _field_text(value: object) -> str:
     if not isinstance(value, dict):
         return repr(value)
-    return _short_path(cast("dict[str, str]", value)["ref"])
+    reference = cast("dict[str, Any]", value)
+    path = _short_path(reference["ref"])
+    table: dict[str, object] = reference.get("among", {})
+    return f"{_written(table)}[{path}]" if table else path
+
+
+def _written(table: dict[str, object]) -> str:
+    """`{EUR: 'settlement-eur', USD: 'settlement-usd'}`."""
+    return "{" + ", ".join(f"{key}: {value!r}" for key, value in table.items()) + "}"
 
 
 def _short_path(path: str) -> str:

@@ -7,8 +7,10 @@ returns has been checked as a whole and is ready to run.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from messages.participants import Participant
 from messages.plan import Plan, Retry
-from saga_definitions.compiler import DefinitionError, compile_plan
+from saga_definitions.compiler import compile_plan
+from saga_definitions.order import DefinitionError
 from saga_definitions.params import (
     Account,
     Amount,
@@ -26,6 +28,7 @@ from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
 from saga_definitions.steps import (
     Condition,
     Step,
+    ask,
     choose,
     command,
     condition,
@@ -55,6 +58,7 @@ __all__ = [
     "Retry",
     "Step",
     "Text",
+    "ask",
     "choose",
     "command",
     "condition",
@@ -69,13 +73,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Definition:
-    """A checked definition: its plan, and what its callers may pass in."""
+    """A checked definition: its plan, what its callers may pass in, and whom it asks."""
 
     name: str
     version: int
     plan: Plan
     params: tuple[Param[object], ...]
     rules: tuple[Rule, ...]
+    participants: tuple[Participant, ...]
 
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
         """What is wrong with `params` as (place, reason); empty when they are good.
@@ -106,4 +111,6 @@ def define(
             if all(param.name != one for param in declared):
                 raise DefinitionError(f"{name}.rules", f"there is no parameter {one!r}")
     plan = compile_plan(name, version, deadline_ms, declared, steps)
-    return Definition(name, version, plan, declared, rules)
+    commands = (one for s in steps for one in (s.do, s.undo, *s.undo_cases.values()))
+    participants = {one.participant.name: one.participant for one in commands if one is not None}
+    return Definition(name, version, plan, declared, rules, tuple(participants.values()))

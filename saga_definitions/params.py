@@ -6,9 +6,10 @@ ends in logs and answers.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Generic, TypeVar, cast, get_args
+from typing import Annotated, Any, Final, Generic, TypeVar, cast, get_args
 
 import msgspec
 
@@ -99,15 +100,36 @@ class Amount(Param[int]):
 
 
 class Currency(Param[str]):
-    """An active ISO 4217 code."""
+    """An active ISO 4217 code; `among`: one of these only."""
 
-    def __init__(self) -> None:
+    choices: tuple[str, ...]
+
+    def __init__(self, *, among: Sequence[str] = ()) -> None:
         super().__init__(money.Currency)
+        object.__setattr__(self, "choices", tuple(sorted(among)))
 
     def problem(self, value: object) -> str | None:
         if type(value) is str and money.is_currency(value):
-            return None
+            if not self.choices or value in self.choices:
+                return None
+            return f"must be one of {', '.join(self.choices)}"
         return "must be an active ISO 4217 currency code"
+
+    def select(self, table: Mapping[str, str]) -> "Lookup":
+        """What `table` holds for the currency: every one that may come must be there."""
+        return Lookup(self, table)
+
+
+class Lookup(Ref[str]):
+    """A value that depends on a parameter: found in `table` when the step is sent."""
+
+    param: Currency
+    table: Mapping[str, str]
+
+    def __init__(self, param: Currency, table: Mapping[str, str]) -> None:
+        super().__init__(param.path)
+        object.__setattr__(self, "param", param)
+        object.__setattr__(self, "table", dict(table))
 
 
 class Text(Param[str]):
@@ -116,8 +138,9 @@ class Text(Param[str]):
     max_length: int
 
     def __init__(self, *, max_length: int = 140, optional: bool = False) -> None:
-        super().__init__(str, optional=optional)
-        object.__setattr__(self, "max_length", min(max_length, MAX_TEXT))
+        most = min(max_length, MAX_TEXT)
+        super().__init__(Annotated[str, msgspec.Meta(max_length=most)], optional=optional)
+        object.__setattr__(self, "max_length", most)
 
     def problem(self, value: object) -> str | None:
         if type(value) is str and len(value) <= self.max_length and value.isprintable():

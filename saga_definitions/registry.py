@@ -3,12 +3,12 @@
 New sagas start on the latest version; running ones carry their plan with them and ask nobody.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from saga_definitions.approved_transfer import APPROVED_TRANSFER
-from saga_definitions.compiler import DefinitionError
-from saga_definitions.dsl import Definition
+from saga_definitions.dsl import Definition, DefinitionError
+from saga_definitions.external_payout import external_payout
 from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
@@ -70,16 +70,25 @@ class Registry:
         return tuple(sorted(self._latest))
 
 
+_SHIPPED = (
+    TRANSFER,
+    RESERVED_TRANSFER,
+    SPLIT_TRANSFER,
+    FX_TRANSFER,
+    APPROVED_TRANSFER,
+    SCHEDULED_TRANSFER,
+)
+
+
 @cache
 def shipped() -> Registry:
-    """The definitions that ship."""
-    return Registry(
-        (
-            TRANSFER,
-            RESERVED_TRANSFER,
-            SPLIT_TRANSFER,
-            FX_TRANSFER,
-            APPROVED_TRANSFER,
-            SCHEDULED_TRANSFER,
-        )
-    )
+    """The definitions that a bank runs by itself."""
+    return Registry(_SHIPPED)
+
+
+def configured(payout_accounts: Mapping[str, str]) -> Registry:
+    """The definitions of a bank with these settings: `external_payout` only where somebody carries
+    money out, that is, where there are settlement accounts (currency -> account)."""
+    if not payout_accounts:
+        return shipped()
+    return Registry((*_SHIPPED, external_payout(payout_accounts)))

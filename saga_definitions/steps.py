@@ -5,10 +5,11 @@ Nothing is checked here; `compiler.py` looks at a definition as a whole.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from messages.account import Asked, EffectId
-from messages.plan import Retry, Test
+from messages.participant import EffectId, StepCommand
+from messages.participants import ACCOUNTS, Participant
+from messages.plan import OnTimeout, Retry, Test
 from saga_definitions.params import Instant, Person, Ref
 
 Value = Ref[object] | str | int
@@ -23,9 +24,10 @@ INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
 
 @dataclass(frozen=True)
 class Command:
-    """A command to be sent: a type of `messages.account` and where its fields come from."""
+    """A command to be sent: to whom, its type, and where its fields come from."""
 
-    kind: type[Asked]
+    participant: Participant
+    kind: type[StepCommand]
     fields: Mapping[str, Value]
 
 
@@ -69,7 +71,7 @@ class Step:
     retry: Retry = FORWARD
     undo_retry: Retry = BACKWARD
     timeout_ms: int = 10_000
-    on_timeout: Literal["retry", "compensate"] = "retry"
+    on_timeout: OnTimeout = "retry"
     wait: Signal | Instant | None = None
     when: tuple[Condition, ...] = ()
     by: Instant | None = None
@@ -77,9 +79,14 @@ class Step:
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
 
 
-def command(kind: type[Asked], **fields: Value) -> Command:
+def command(kind: type[StepCommand], /, **fields: Value) -> Command:
     """Ask an account for `kind`. What names and routes the effect is filled in by the engine."""
-    return Command(kind, fields)
+    return Command(ACCOUNTS, kind, fields)
+
+
+def ask(participant: Participant, kind: type[StepCommand], /, **fields: Value) -> Command:
+    """Ask another participant for `kind`; otherwise like `command`."""
+    return Command(participant, kind, fields)
 
 
 def effect_of(step: str) -> Ref[str]:
@@ -123,15 +130,16 @@ def step(
     retry: Retry | None = None,
     undo_retry: Retry = BACKWARD,
     timeout_ms: int = 10_000,
-    on_timeout: Literal["retry", "compensate"] = "retry",
+    on_timeout: OnTimeout = "retry",
     when: When = (),
     by: Instant | None = None,
 ) -> Step:
     """One step: a command and either its `undo`, or `pivot`, or (past the pivot) `irreversible`.
 
     `after` names the steps that must be done before; left out: the step written before.
-    `timeout_ms` is how long one attempt waits for its answer; `on_timeout` "compensate" gives a
-    reversible step up at the first one. An undo is tried again on every refusal and time-out.
+    `timeout_ms` is how long one attempt waits for its answer. After that `on_timeout` "retry" sends
+    the command again; "enquire" asks for its outcome, and sends it again only when it never came;
+    "compensate" gives a reversible step up. An undo is tried again on every refusal and time-out.
     `when`: unless all of it holds the step is skipped. `by`: later than that the step is not asked
     for any more, which refuses it.
     """

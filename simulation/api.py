@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from account_service.fingerprint import fingerprint
 from account_service.service import ANSWERS as ACCOUNT_ANSWERS
 from account_service.service import TOPICS as ACCOUNT
 from journal.log import Place
@@ -17,6 +16,7 @@ from journal.records import request_entry
 from journal.requests import RequestInDoubt, Requests, TooManyRequests
 from journal.tail import Tail
 from messages.account import AccountCommand
+from messages.fingerprint import fingerprint
 from messages.routing import partition_of
 from messages.saga import (
     RecoverSaga,

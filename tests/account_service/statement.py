@@ -8,10 +8,10 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from account_service.answers import answer
-from account_service.fingerprint import fingerprint
 from account_service.ledger import Ledger
 from messages import account as m
 from messages.account import AccountCommand, AccountEvent
+from messages.fingerprint import fingerprint
 from messages.saga import StepApplied, StepDeclined
 from messages.wire import type_name
 

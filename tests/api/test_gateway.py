@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from account_service.fingerprint import fingerprint
 from api.follower import Follower
 from api.gateway import Gateway, NoAnswer, Refused, SagaNews
 from journal.log import Entry, Place
 from journal.requests import RequestInDoubt, Requests
 from journal.tail import Seen, Watch
 from messages.account import CommandRefused, Deposit, Deposited
+from messages.fingerprint import fingerprint
 from messages.saga import (
     CompensationStarted,
     SagaAccepted,

@@ -41,4 +41,4 @@ def _step(
 
 def by_hand(*steps: PlannedStep, deadline_ms: int = 60_000) -> Definition:
     """A definition without parameters, whatever its plan says."""
-    return Definition("by_hand", 1, Plan("by_hand", 1, deadline_ms, steps), (), ())
+    return Definition("by_hand", 1, Plan("by_hand", 1, deadline_ms, steps), (), (), ())

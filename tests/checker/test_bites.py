@@ -1,13 +1,19 @@
 """The checker bites: a broken definition or a broken engine shows in a counterexample."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
+from checker import happenings
 from checker.course import ENGINE, Bounds, Engine
+from checker.examples import example_params
 from checker.exploration import Counterexample, explore
+from checker.participants import Reaction, react
 from checker.timeline import told
+from checker.world import World
+from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
 from messages.plan import AwaitSignal, PlannedStep
 from messages.saga import (
     AnswerIgnored,
@@ -19,10 +25,12 @@ from messages.saga import (
     SignalSaga,
     StartSaga,
     StepApplied,
+    StepDeclined,
 )
 from orchestrator import course, progress, saga
 from orchestrator.progress import Saga
 from saga_definitions.dsl import Definition, Params, Person
+from saga_definitions.external_payout import external_payout
 from simulation.mutants import MUTANTS
 from tests.checker.broken import asks, by_hand, credit, debit
 
@@ -34,8 +42,12 @@ CHAIN = by_hand(
 )
 
 
+PAYOUT = external_payout({"EUR": "settlement-eur"})
+
+
 def counterexample(definition: Definition, engine: Engine = ENGINE) -> Counterexample:
-    found = explore(definition, {}, engine=engine, bounds=Bounds(states=3_000)).counterexample
+    (params,) = example_params(definition)
+    found = explore(definition, params, engine=engine, bounds=Bounds(states=3_000)).counterexample
     assert found is not None, "nothing was found"
     return found
 
@@ -217,7 +229,7 @@ def test_an_approval_by_the_one_who_must_not_is_caught(monkeypatch: pytest.Monke
     class Initiated(Params):
         initiator = Person()
 
-    definition = Definition("by_hand", 1, plan, Initiated.declared(), ())
+    definition = Definition("by_hand", 1, plan, Initiated.declared(), (), ())
     params = {"initiator": "ann"}
     assert explore(definition, params).counterexample is None
 
@@ -229,6 +241,37 @@ def test_an_approval_by_the_one_who_must_not_is_caught(monkeypatch: pytest.Monke
     found = explore(definition, params, engine=Engine(decide=decide)).counterexample
     assert found is not None
     assert found.problem == "ann has decided what is for another person to decide"
+
+
+@pytest.mark.parametrize("reason", [OUTCOME_UNKNOWN, EFFECT_UNKNOWN])
+def test_not_knowing_that_passes_for_a_refusal_is_caught(reason: str) -> None:
+    def decide(known: Any, message: Any, *rest: Any) -> list[SagaEvent]:
+        if isinstance(message, StepDeclined) and message.reason == reason:
+            message = msgspec.structs.replace(message, reason="never_done")
+        return ENGINE.decide(known, message, *rest)
+
+    found = counterexample(PAYOUT, Engine(decide=decide))
+    assert found.problem == "hold is taken back before payout, which depends on it"
+
+
+def test_a_payout_that_is_sent_again_instead_of_enquired_after_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(course, "_asks_for_outcome", lambda node, step: False)
+    problem = "payout is sent again although its outcome is unknown"
+    assert counterexample(PAYOUT).problem == problem
+
+
+def test_an_enquiry_that_hears_a_refusal_which_a_late_command_can_outdo_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forgetful(world: World, *about: Any) -> Iterator[Reaction]:
+        for reaction in react(world, *about):
+            done = reaction.world.effects != world.effects
+            yield reaction._replace(world=world) if done and about[0].is_enquiry else reaction
+
+    monkeypatch.setattr(happenings, "react", forgetful)
+    assert counterexample(PAYOUT).problem == "hold is taken back before payout, which depends on it"
 
 
 def test_timers_that_are_lost_or_ignored_are_caught() -> None:

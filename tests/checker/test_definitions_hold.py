@@ -1,23 +1,27 @@
 """The definitions that ship, and the simulator's, hold in every order of outcomes."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from checker.course import Bounds
 from checker.examples import example_params
 from checker.exploration import CannotCheck, Findings, explore
-from messages.plan import CommandTemplate
-from saga_definitions.dsl import Definition
-from saga_definitions.registry import shipped
+from messages.account import Credit
+from messages.plan import CommandTemplate, OnTimeout
+from saga_definitions.dsl import Definition, ask, command, define, step
+from saga_definitions.registry import configured, shipped
 from simulation.definitions import COLLECT, PATIENT
 from tests.checker.broken import asks, by_hand, credit, debit
+from tests.orchestrator.graphs import MONEY, MoveParams, node
+from tests.orchestrator.test_enquiries import TRIPS, Book, Unbook
 
+ALL = configured({"EUR": "settlement-eur", "USD": "settlement-usd"})
 SHIPPED = [
     (definition, number)
-    for name in shipped().names()
-    for version in shipped().versions(name)
-    for definition in [shipped().find(f"{name}@{version}")]
+    for name in ALL.names()
+    for version in ALL.versions(name)
+    for definition in [ALL.find(f"{name}@{version}")]
     for number in range(len(example_params(definition)))
 ]
 TRANSFER = shipped().find("transfer")
@@ -37,6 +41,30 @@ def test_a_definition_that_ships_holds(definition: Definition, case: int) -> Non
     # Where steps run at once there are more histories than a test has time for.
     parallel = definition.name in ("fx_transfer", "split_transfer")
     assert found.faults is None or (parallel and found.faults >= 2)
+    assert {"completed", "compensated", "parked"} <= found.ends.keys()
+
+
+@pytest.mark.parametrize("on_timeout", get_args(OnTimeout))
+def test_what_an_outside_participant_is_asked_for_and_takes_back_holds(
+    on_timeout: OnTimeout,
+) -> None:
+    booked = define(
+        "booked",
+        version=1,
+        params=MoveParams(),
+        steps=(
+            step(
+                "book",
+                do=ask(TRIPS, Book, traveller="ann"),
+                undo=ask(TRIPS, Unbook, traveller="ann"),
+                on_timeout=on_timeout,
+            ),
+            node("debit", "book"),
+            step("credit", do=command(Credit, account_id=MoveParams.target, **MONEY), pivot=True),
+        ),
+    )
+    found = held(explore(booked, only_params(booked)))
+    assert found.faults is None
     assert {"completed", "compensated", "parked"} <= found.ends.keys()
 
 

@@ -115,7 +115,9 @@ class Counter:
     def outputs(self, event: Event) -> Sequence[Output]:
         if isinstance(event, Added) and event.pass_on:
             told = Add(key=event.key, amount=event.amount)
-            return (Output(event.pass_on, event.key, type_name(told), encode(told)),)
+            # What is not the toys' own has two partitions, as its owner says.
+            count = 0 if event.pass_on in (PING.input, PONG.input) else 2
+            return (Output(event.pass_on, event.key, type_name(told), encode(told), count),)
         return ()
 
     def key_of(self, event: Event) -> str:

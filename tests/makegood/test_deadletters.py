@@ -28,6 +28,7 @@ from messages.account import (
     AccountCommand,
     Capture,
     Credit,
+    CreditOnHold,
     Debit,
     Deposit,
     Deposited,
@@ -38,7 +39,7 @@ from messages.account import (
     Release,
 )
 from messages.routing import partition_of
-from messages.saga import RecoverSaga, SagaInput, StartSaga, StepApplied, StepDeclined
+from messages.saga import RecoverSaga, SagaInput, SignalSaga, StartSaga, StepApplied, StepDeclined
 from messages.wire import encode, type_name
 
 NOW_MS = 1_700_000_000_000
@@ -148,7 +149,7 @@ def test_requeued_twice_it_pays_once():
 # What is not
 
 
-@pytest.mark.parametrize("kind", [Debit, Credit, Hold])
+@pytest.mark.parametrize("kind", [Debit, Credit, CreditOnHold, Hold])
 def test_a_command_that_only_sagas_send_is_refused(kind: Any):
     assert "only sagas send" in refused(letter(kind(**ASKED, **MONEY)))
 
@@ -193,10 +194,16 @@ def test_what_an_operator_asked_of_a_saga_is_refused():
     assert "look at it, and ask anew" in refused(letter(asked, "orchestrator.input"))
 
 
+def test_what_a_person_said_to_a_saga_is_refused():
+    said = SignalSaga(saga_id="s1", signal="approval", request_id="r", verdict="approve", who="eve")
+    assert "look at it, and say it anew" in refused(letter(said, "orchestrator.input"))
+
+
 @pytest.mark.parametrize("kind", [*get_args(AccountCommand), *get_args(SagaInput)])
 def test_every_type_is_a_request_or_is_refused(kind: Any):
     # A new type of message must be thought about here.
-    others = {Debit, Credit, Hold, Capture, Release, StepApplied, StepDeclined, RecoverSaga}
+    moves = {Debit, Credit, CreditOnHold, Hold, Capture, Release}
+    others = {*moves, StepApplied, StepDeclined, RecoverSaga, SignalSaga}
     assert (kind in REQUESTS) != (kind in others)
 
 

@@ -1,5 +1,7 @@
 """`makegood definitions`: what it prints, and how it exits."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -7,26 +9,24 @@ from checker.exploration import CannotCheck
 from makegood import definition_commands
 from makegood.definition_commands import app
 from makegood.troubles import told
-from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, UnknownDefinition
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.transfer import TRANSFER
 from tests.checker.broken import asks, by_hand, credit, debit
 
-HASTIER = Definition(
-    "transfer",
-    2,
-    msgspec.structs.replace(TRANSFER.plan, version=2, deadline_ms=5_000),
-    TRANSFER.params,
-    TRANSFER.rules,
+HASTIER = replace(
+    TRANSFER,
+    version=2,
+    plan=msgspec.structs.replace(TRANSFER.plan, version=2, deadline_ms=5_000),
 )
+KNOWN = definition_commands.known
 BROKEN = by_hand(debit(), credit("credit", "debit", do=asks("Credit", "bob", 101)))
 
 
 @pytest.fixture(autouse=True)
 def definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry((TRANSFER, HASTIER, RESERVED_TRANSFER, BROKEN))
-    monkeypatch.setattr(definition_commands, "shipped", lambda: registry)
+    monkeypatch.setattr(definition_commands, "known", lambda: registry)
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -55,6 +55,18 @@ def test_show_tells_params_rules_and_steps(capsys: pytest.CaptureFixture[str]) -
     assert "source, target differ" in text
     assert "undo Credit(account_id=source, amount_minor=amount_minor, currency=currency)" in text
     assert "pivot true" in text
+
+
+def test_what_the_settings_let_the_bank_start_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definition_commands, "known", KNOWN)
+    with pytest.raises(UnknownDefinition):
+        run(capsys, "show", "external_payout")
+    monkeypatch.setenv("MAKEGOOD_PAYOUT_ACCOUNTS", '{"EUR": "settlement-eur"}')
+    _, text = run(capsys, "show", "external_payout")
+    assert "Credit(account_id={EUR: 'settlement-eur'}[currency]," in text
+    assert "on_timeout enquire" in text
 
 
 def test_diff_tells_only_what_is_unlike(capsys: pytest.CaptureFixture[str]) -> None:

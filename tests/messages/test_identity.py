@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages.account import AccountId, EffectId
+from messages.account import AccountId
 from messages.identity import account_id, effect_id, fingerprint, request_effect_id, saga_id
+from messages.participant import EffectId
 from messages.saga import SagaId
 
 NAMERS: list[Callable[[str, str], str]] = [

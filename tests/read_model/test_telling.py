@@ -31,6 +31,28 @@ def test_tries_and_directions_are_told() -> None:
     assert tell(refused) == "undo of debit (attempt 3) refused: busy; next try in 0.25 s"
 
 
+def test_an_enquiry_is_told_apart_from_what_it_enquires_after() -> None:
+    asked = {
+        "type": "saga.StepRequested.v1",
+        "at_ms": 1_000,
+        "step": "payout",
+        "attempt": 2,
+        "command_type": "payout.SendPayout.v1",
+        "timeout_at_ms": 31_000,
+    }
+    assert tell(asked) == "asked for payout (attempt 2), waits 30 s for the answer"
+    enquiry = {**asked, "command_type": "participant.Enquire.v1"}
+    assert tell(enquiry) == "enquired after payout (attempt 2), waits 30 s for the answer"
+
+
+def test_an_answer_that_can_not_tell_is_no_silence() -> None:
+    silent = {"type": "saga.StepTimedOut.v1", "at_ms": 1_000, "step": "payout", "attempt": 1}
+    end = "its outcome is unknown; no further try"
+    assert tell(silent) == f"no answer in time to payout: {end}"
+    told = tell({**silent, "detail": "no line"})
+    assert told == f"no certain answer (no line) to payout: {end}"
+
+
 def test_a_type_that_is_not_known_yet_is_told_by_its_name() -> None:
     event = {"type": "saga.FeeWaived.v1", "step": "fee", "at_ms": 1}
     assert tell(event) == "fee waived: fee"

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from messages.account import Capture, Credit, Debit, Freeze, Hold, Release
+from messages.participant import StepCommand
+from messages.participants import Participant, ParticipantError
 from messages.plan import CommandTemplate
 from messages.saga import StartSaga
 from saga_definitions.dsl import (
@@ -17,6 +19,7 @@ from saga_definitions.dsl import (
     Params,
     Retry,
     Text,
+    ask,
     command,
     define,
     effect_of,
@@ -207,7 +210,7 @@ def test_a_field_that_the_engine_fills_in_is_refused() -> None:
 
 def test_a_command_that_no_participant_takes_is_refused() -> None:
     place, reason = refusal(move("a", do=command(StartSaga)))  # type: ignore[arg-type]
-    assert (place, reason) == ("move.steps.a.do", "no participant takes a StartSaga")
+    assert (place, reason) == ("move.steps.a.do", "the participant account takes no StartSaga")
 
 
 @pytest.mark.parametrize(
@@ -329,3 +332,110 @@ def test_the_registry_refuses_a_version_that_is_defined_twice() -> None:
 def test_a_command_without_parameters_of_its_own_needs_only_its_account() -> None:
     freeze = step("freeze", do=command(Freeze, account_id=p.source), pivot=True)
     assert set(definition(freeze).plan.steps[0].do.fields) == {"account_id"}
+
+
+# Participants other than the accounts
+
+
+class Book(StepCommand, frozen=True, kw_only=True, tag="trip.Book.v1"):
+    traveller: str
+    seats: int = 1
+
+
+class Unbook(StepCommand, frozen=True, kw_only=True, tag="trip.Unbook.v1"):
+    traveller: str
+
+
+TRIPS = Participant(
+    name="trip",
+    key="traveller",
+    commands=frozenset({Book, Unbook}),
+    inverse={Book: Unbook, Unbook: None},
+    refusals=frozenset({"full"}),
+)
+BOOK = ask(TRIPS, Book, traveller="ann")
+UNBOOK = ask(TRIPS, Unbook, traveller="ann")
+
+
+def test_a_step_at_a_participant_is_planned_with_its_topic_key_and_partitions() -> None:
+    (planned,) = definition(step("book", do=BOOK, undo=UNBOOK)).plan.steps
+    assert planned.do == CommandTemplate(
+        "trip.input", "trip.Book.v1", "traveller", {"traveller": "ann"}, 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "reason"),
+    [
+        ({"do": ask(TRIPS, Debit)}, "do", "the participant trip takes no Debit"),
+        ({"undo": CREDIT}, "undo", "a Book is taken back by Unbook"),
+        (
+            {"undo": ask(TRIPS, Unbook, traveller="bob")},
+            "undo.traveller",
+            "must be the same as what the step did",
+        ),
+        ({"on_timeout": "enquire"}, "on_timeout", "trip answers no enquiries"),
+        (
+            {"retry": Retry(retryable=("sold_out",))},
+            "retry.retryable",
+            "trip never refuses with 'sold_out'",
+        ),
+        ({"do": ask(TRIPS, Book, traveller=1)}, "do.traveller", "Expected `str`, got `int`"),
+        (
+            {"do": ask(TRIPS, Book, traveller="ann", effect_id="e")},
+            "do.effect_id",
+            "is filled in by the engine",
+        ),
+    ],
+)
+def test_a_step_that_its_participant_could_not_do_is_refused(
+    written: dict[str, Any], place: str, reason: str
+) -> None:
+    found = refusal(step("book", **{"do": BOOK, "undo": UNBOOK, **written}))
+    assert found == (f"move.steps.book.{place}", reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"name": "Trip!"}, "a name is lower case"),
+        ({"key": "seat"}, "has no field 'seat' to route by"),
+        ({"inverse": {Book: Debit}}, "doesn't take Debit"),
+        ({"partitions": -1}, "at most 1000 partitions"),
+    ],
+)
+def test_a_participant_that_could_not_be_asked_is_refused(
+    changes: dict[str, Any], reason: str
+) -> None:
+    declared: dict[str, Any] = {
+        "name": "trip",
+        "key": "traveller",
+        "commands": frozenset({Book, Unbook}),
+        "inverse": {Book: Unbook},
+    }
+    with pytest.raises(ParticipantError, match=reason):
+        Participant(**{**declared, **changes})
+
+
+# Values that depend on a parameter
+
+
+class PayParams(Params):
+    currency = Currency(among=("EUR", "USD"))
+
+
+def pay(table: dict[str, str], currency: Any = None) -> tuple[str, str]:
+    mine = PayParams()
+    chosen = (currency or mine.currency).select(table)
+    credit = command(Credit, account_id=chosen, amount_minor=1, currency=mine.currency)
+    with pytest.raises(DefinitionError) as error:
+        define("pay", version=1, params=mine, steps=(step("credit", do=credit, pivot=True),))
+    return error.value.place, error.value.reason
+
+
+def test_a_table_that_lacks_what_may_come_is_refused() -> None:
+    place = "pay.steps.credit.do.account_id"
+    assert pay({"EUR": "a"}) == (place, "the table for params.currency lacks USD")
+    assert pay({"EUR": "a", "USD": "not an id"})[0] == place
+    other = (place, "params.currency is not a parameter of this definition")
+    assert pay({"EUR": "a", "USD": "b"}, p.currency) == other

@@ -190,7 +190,7 @@ def test_every_chosen_compensation_must_put_back_what_was_moved() -> None:
     place, said = refusal(move("a", undo=choose("was", {"x": wrong}, otherwise=CREDIT)))
     assert (place, said) == (
         "move.steps.a.undo.x.amount_minor",
-        "must be the same as what the step moved",
+        "must be the same as what the step did",
     )
     assert refusal(move("a", undo=choose("was", {}, otherwise=wrong)))[0].endswith("amount_minor")
 

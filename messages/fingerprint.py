@@ -7,41 +7,39 @@ a field added to a command later doesn't change the number of a request that is 
 """
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any, cast, get_args
+from typing import Any
 
 import msgspec
 
-from messages.account import AccountCommand
+from messages.participant import StepCommand
 from messages.wire import encode, type_name
 
 _NOT_CONTENT = frozenset(("issued_at_ms", "attempt", "reply_to"))
 _POSITIVE_63_BITS = 2**63 - 1
 
-_Content = tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]], tuple[Any, ...]]
+_Content = tuple[str, tuple[str, ...], Callable[[object], tuple[Any, ...]], tuple[Any, ...]]
 
 
-def _content_of(kind: type[msgspec.Struct]) -> _Content:
+@cache
+def _content_of(kind: type[StepCommand]) -> _Content:
     content = [field for field in msgspec.structs.fields(kind) if field.name not in _NOT_CONTENT]
+    # The account first, as it stood when the numbers that are remembered were made.
+    content.sort(key=lambda field: field.name != "account_id")
     names = tuple(field.name for field in content)
     defaults: tuple[Any, ...] = tuple(field.default for field in content)
-    return names, attrgetter(*names), defaults
+    return type_name(kind), names, attrgetter(*names), defaults
 
 
-_CONTENT: dict[type, tuple[str, _Content]] = {
-    kind: (type_name(kind), _content_of(kind))
-    for kind in cast(tuple[type[msgspec.Struct], ...], get_args(AccountCommand))
-}
-
-
-def fingerprint(command: AccountCommand) -> int:
+def fingerprint(command: StepCommand) -> int:
     """A digest of what is asked for, 0 .. 2**63 - 1; the same in every process (blake2b).
 
     63 bits: among 10**9 different requests under ONE effect id two collide with p = 0.05; a single
     reused id goes unnoticed with p = 1e-19.
     """
-    tag, (names, values_of, defaults) = _CONTENT[type(command)]
+    tag, names, values_of, defaults = _content_of(type(command))
     content: list[Any] = [tag]
     for name, value, default in zip(names, values_of(command), defaults, strict=True):
         if value != default:

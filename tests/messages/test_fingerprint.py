@@ -7,8 +7,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from account_service.fingerprint import fingerprint
 from messages.account import AccountCommand
+from messages.fingerprint import fingerprint
 from messages.wire import Codec, encode
 from tests.account_service.statement import ASKED, debit, freeze, hold
 
@@ -53,7 +53,7 @@ def test_the_number_is_the_same_in_every_process_and_release():
     # A golden number: it is in journals. If this fails, requests under way would be refused.
     assert fingerprint(debit(5)) == GOLDEN
     program = (
-        "from account_service.fingerprint import fingerprint;"
+        "from messages.fingerprint import fingerprint;"
         "from tests.account_service.statement import debit;"
         "print(fingerprint(debit(5)))"
     )
@@ -63,9 +63,7 @@ def test_the_number_is_the_same_in_every_process_and_release():
     assert int(printed) == GOLDEN
 
 
-def test_a_field_added_with_a_default_does_not_change_the_number(monkeypatch):
-    from account_service import fingerprint as module
-
+def test_a_field_added_with_a_default_does_not_change_the_number():
     kind = type(debit(5))
     grown = msgspec.defstruct(
         "Debit",
@@ -75,7 +73,6 @@ def test_a_field_added_with_a_default_does_not_change_the_number(monkeypatch):
         kw_only=True,
         tag="account.Debit.v1",
     )
-    monkeypatch.setitem(module._CONTENT, grown, ("account.Debit.v1", module._content_of(grown)))
     same = grown(**msgspec.structs.asdict(debit(5)))
     assert fingerprint(same) == GOLDEN
     assert fingerprint(msgspec.structs.replace(same, memo="rent")) != GOLDEN
