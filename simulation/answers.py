@@ -19,9 +19,9 @@ def answers(histories: Histories, courses: Courses, exchanges: list[Exchange]) -
             yield f"{where} was told to a caller but does not count"
             continue
         if isinstance(event, SagaAccepted):
-            fields = counting[place, offset].fields
-            said = (fields["type"], fields["saga_id"], fields["request_id"])
-            same = said == ("saga.SagaStarted.v1", event.saga_id, event.request_id)
+            fact = counting[place, offset]
+            said = (fact.type, fact.fields.get("saga_id"), fact.fields.get("request_id"))
+            same = said == ("saga.SagaStarted", event.saga_id, event.request_id)
         else:
             same = histories.records[place][offset].value == encode(event)
         if not same:

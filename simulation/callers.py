@@ -24,7 +24,7 @@ from messages.saga import RecoverSaga, SignalSaga, StartSaga
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import Conditions
-from simulation.definitions import Drawn
+from simulation.definitions import WORD, Drawn
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
@@ -59,6 +59,8 @@ class Callers:
         self._conditions = conditions
         self._apis = apis
         self._drawn = drawn
+        self._signals = {"approved": ("approval", "second")}
+        self._signals |= {one.definition.name: (WORD,) for one in drawn if one.waits}
         self._happened = happened
         self._number = 0
         self._sagas: list[str] = []
@@ -130,7 +132,7 @@ class Callers:
             answered = await self._ask(request)
             if isinstance(request, StartSaga):
                 self._sagas.append(request.saga_id)
-                if request.definition == "approved":
+                if request.definition in self._signals:
                     await self._decide(request)
             if rng.random() < 0.08 and self._sagas:
                 await self._recover(rng.choice(self._sagas))
@@ -186,7 +188,8 @@ class Callers:
         """Persons who approve, reject, forget, or are the same as the one who asks; and who say it
         again when they hear nothing."""
         rng = self._rng
-        for name in rng.choice((("approval",), ("approval", "second"), ("second", "approval"))):
+        signals = self._signals[request.definition]
+        for name in rng.sample(signals, rng.randint(1, len(signals))):
             if rng.random() < 0.15:
                 continue
             await asyncio.sleep(rng.expovariate(1.0))

@@ -60,7 +60,8 @@ class Course:
         return next(step for step in self.plan["steps"] if step["name"] == name)
 
     def state_at(self, offset: int) -> str:
-        return [state for begun, state in self.states if begun < offset][-1]
+        """Empty: it had not started."""
+        return next((state for begun, state in reversed(self.states) if begun < offset), "")
 
 
 class Courses:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from messages.account import Capture, Credit, Debit, Hold, Release
+from messages.account import Capture, Credit, CreditOnHold, Debit, Hold, Release
 from saga_definitions.dsl import (
     Account,
     Amount,
@@ -184,6 +184,9 @@ WRITTEN: Final = (
     SCHEDULED_TRANSFER,
 )
 
+WORD: Final = "word"
+"""What a drawn definition may wait for."""
+
 _WORTH_ANOTHER_TRY: Final = (
     "insufficient_funds",
     "account_frozen",
@@ -200,6 +203,10 @@ class Drawn(NamedTuple):
     definition: Definition
     takes: int
     gives: int
+
+    @property
+    def waits(self) -> bool:
+        return any(step.name == WORD for step in self.definition.plan.steps)
 
     def params(self, rng: Random, accounts: Sequence[str], currency: str) -> dict[str, object]:
         """Amounts by chance, the same sum on both sides."""
@@ -227,14 +234,21 @@ def _draw(rng: Random, name: str, version: int) -> Drawn:
     for i in range(gives):
         declared |= {f"give_{i}": Account(), f"give_{i}_minor": Amount()}
     params: Params = type("DrawnParams", (Params,), declared)()
-    held = [f"take_{i}" for i in range(takes) if rng.random() < 0.4]
-    pivots = [*held, *(f"give_{i}" for i in range(gives) if rng.random() < 0.5)]
+    sides = [one for one in declared if not one.endswith("_minor") and one != "currency"]
+    held = [one for one in sides if rng.random() < 0.4]
+    final = [one for one in sides if one.startswith("give") and one not in held]
+    pivots = [*held, *(one for one in final if rng.random() < 0.5)]
     rng.shuffle(pivots)
+    begun = [one for one in sides if one in held or one not in pivots]
+    if rng.random() < 0.5:
+        begun.insert(rng.randint(0, len(begun)), WORD)
     steps: list[Step] = []
-    for one in declared:
-        if not one.endswith("_minor") and one != "currency" and (one in held or one not in pivots):
-            before = [earlier.name for earlier in steps if rng.random() < 0.4]
-            steps.append(_reversible(rng, declared, one, one in held, tuple(before)))
+    for one in begun:
+        before = tuple(earlier.name for earlier in steps if rng.random() < 0.4)
+        if one == WORD:
+            steps.append(_wait(rng, declared, before))
+        else:
+            steps.append(_reversible(rng, declared, one, one in held, before))
     reversible = tuple(one.name for one in steps)
     past: list[str] = []
     for one in pivots:
@@ -251,10 +265,17 @@ def _draw(rng: Random, name: str, version: int) -> Drawn:
     return Drawn(definition, takes, gives)
 
 
+def _wait(rng: Random, params: Mapping[str, Any], after: tuple[str, ...]) -> Step:
+    """For somebody's word, in some definitions only about large amounts."""
+    large = condition(params["take_0_minor"], ">", 400)
+    when = (large,) if rng.random() < 0.5 else ()
+    return wait_for(WORD, timeout_ms=rng.choice((2_000, 15_000)), after=after, when=when)
+
+
 def _reversible(
     rng: Random, params: Mapping[str, Any], name: str, held: bool, after: tuple[str, ...]
 ) -> Step:
-    """A hold, a debit, or a credit that is debited again."""
+    """A hold, a debit, or a credit, which may be on hold, that is debited again."""
     account = params[name]
     moved = {
         "account_id": account,
@@ -262,8 +283,10 @@ def _reversible(
         "currency": params["currency"],
     }
     if held:
-        do = command(Hold, **moved)
-        undo = command(Release, account_id=account, hold_id=effect_of(name))
+        back = {"account_id": account, "hold_id": effect_of(name)}
+        takes = name.startswith("take")
+        do = command(Hold if takes else CreditOnHold, **moved)
+        undo = command(Release if takes else Capture, **back)
     elif name.startswith("take"):
         do, undo = command(Debit, **moved), command(Credit, **moved)
     else:
@@ -289,10 +312,11 @@ def _final(
     *,
     pivot: bool,
 ) -> Step:
-    """A capture or a credit that stands once it is done."""
+    """The end of a hold, or a credit that stands once it is done."""
     account = params[name]
     if held:
-        do = command(Capture, account_id=account, hold_id=effect_of(name))
+        kind = Capture if name.startswith("take") else Release
+        do = command(kind, account_id=account, hold_id=effect_of(name))
     else:
         amount = params[f"{name}_minor"]
         do = command(Credit, account_id=account, amount_minor=amount, currency=params["currency"])

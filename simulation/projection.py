@@ -7,6 +7,7 @@ two rows, and its commit can happen without the projector hearing of it.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -221,7 +222,7 @@ def projected(rows: Rows, histories: Histories, books: Books, courses: Courses) 
         for saga_id, course in courses.by_id.items()
     }
     yield from _differ("saga", sagas, rows.sagas)
-    yield from _differ("history of saga", _told(histories), _stored(rows))
+    yield from _histories_differ(_told(histories), _stored(rows))
     world: Counter[str] = Counter()
     for (currency, _), balance in rows.world.items():
         world[currency] += balance
@@ -233,6 +234,17 @@ def projected_up_to(rows: Rows, histories: Histories) -> Iterator[str]:
     """The same for rows that were stored while the bank was at work."""
     cut = histories.until({place: at.next_offset for place, at in rows.positions.items()})
     yield from projected(rows, cut, Books(cut), Courses(cut))
+
+
+def _histories_differ(
+    expected: Mapping[str, History], found: Mapping[str, History]
+) -> Iterator[str]:
+    for saga_id in sorted(expected.keys() | found.keys()):
+        both = zip_longest(expected.get(saga_id, ()), found.get(saga_id, ()))
+        for told, stored in both:
+            if told != stored:
+                yield f"projection: history of saga {saga_id}: {stored} instead of {told}"
+                break
 
 
 def _told(histories: Histories) -> dict[str, History]:

@@ -70,17 +70,24 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             assert taken == given
             steps = one.definition.plan.steps
             waits = {step.after for step in steps}
-            pivot = [step.do.type for step in steps if step.pivot]
-            shapes.update(step.do.type for step in steps)
+            pivot = [step.do.type for step in steps if step.pivot and step.do]
+            shapes.update(step.do.type if step.do else "wait" for step in steps)
+            shapes["condition"] += any(step.when for step in steps)
             shapes[f"pivot {pivot}"] += 1
             shapes["parallel" if len(waits) < len(steps) else "no two alike"] += 1
-            shapes["past the pivot"] += any(not step.pivot and step.undo is None for step in steps)
+            shapes["past the pivot"] += any(
+                step.do and not step.pivot and step.undo is None for step in steps
+            )
     assert all(
         shapes[shape]
         for shape in (
             "account.Debit.v1",
             "account.Hold.v1",
             "account.Capture.v1",
+            "account.CreditOnHold.v1",
+            "account.Release.v1",
+            "wait",
+            "condition",
             "pivot []",
             "pivot ['account.Credit.v1']",
             "pivot ['account.Capture.v1']",
