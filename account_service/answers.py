@@ -81,6 +81,7 @@ def refuse(
         command=type_name(command),
         reason=reason,
         detail=detail or DETAILS[reason],
+        issued_at_ms=command.issued_at_ms if reason == "clock_ahead" else 0,
         **told(command, version, at_ms),
     )
 

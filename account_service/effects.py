@@ -4,7 +4,8 @@ Time is the `at_ms` of the events taken in, so the memory is a function of the j
 remembered for the horizon plus `MAX_SKEW_MS`. Why that is enough: an effect applied at A was asked
 for at I <= A + MAX_SKEW_MS (later ones are refused as coming from a wrong clock), and a command
 is refused from I + horizon on. When the effect is forgotten it is A + horizon + MAX_SKEW_MS or
-later, that is, no command that names it can pass any more.
+later, that is, no command that names it can pass any more. A refusal of a command from the future
+is remembered as if it were of the time I, for the same reason.
 """
 
 from collections import OrderedDict
@@ -32,7 +33,8 @@ _OVER: Final = ("applied", "settled", "undone", "voided")
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What became of an effect. `attempt` is the send that the outcome was decided on, `at_ms`
-    when, `allowance_day` the UTC day whose daily limit it used, if it used one."""
+    when (of a command from the future: its issue time), `allowance_day` the UTC day whose daily
+    limit it used, if it used one."""
 
     account_id: str
     fingerprint: int
@@ -62,10 +64,17 @@ class EffectMemory:
             self._put_in_order()
         self.clock_ms = max(self.clock_ms, at_ms)
         for _ in range(FORGOTTEN_PER_EVENT):
-            oldest = next(iter(self._effects.values()), None)
-            if oldest is None or self._is_remembered(oldest):
+            effect_id = next(iter(self._effects), None)
+            if effect_id is None:
                 return
-            self._effects.popitem(last=False)
+            oldest = self._effects[effect_id]
+            if oldest.at_ms > self.clock_ms:
+                # From the future, perhaps far off: the others must not wait behind it.
+                self._effects.move_to_end(effect_id)
+            elif self._is_remembered(oldest):
+                return
+            else:
+                del self._effects[effect_id]
 
     def recall(self, effect_id: str, now_ms: int = 0) -> Remembered | None:
         """What became of the effect; None if it never came or is past the horizon at `now_ms`
@@ -77,7 +86,7 @@ class EffectMemory:
         return known if known is not None and self._is_remembered(known, now_ms) else None
 
     def remember(self, effect_id: str, what: Remembered) -> None:
-        """`what.at_ms` must be `clock_ms`: the order of arrival is the order of time."""
+        """`what.at_ms`: `clock_ms`, so that the order of arrival is the order of time, or later."""
         self._effects.pop(effect_id, None)
         self._effects[effect_id] = what
 

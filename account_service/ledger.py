@@ -142,7 +142,7 @@ class Ledger:
             return
         if isinstance(event, CommandRefused):
             if event.reason not in _SAYS_NOTHING_NEW or _turned_a_saga_away(event):
-                self._remember(event, event.reason, None)
+                self._remember(event, event.reason, None, event.issued_at_ms)
             return
         if isinstance(event, EffectVoided):
             memory.void(event.voided, event.account_id)
@@ -170,7 +170,13 @@ class Ledger:
             memory.settle(event.undoes, "undone")
         self._remember(event, "applied", allowance_day)
 
-    def _remember(self, event: AccountEvent, outcome: Outcome, allowance_day: int | None) -> None:
+    def _remember(
+        self,
+        event: AccountEvent,
+        outcome: Outcome,
+        allowance_day: int | None,
+        issued_at_ms: int = 0,
+    ) -> None:
         account = self._accounts.get(event.account_id)
         self._memory.remember(
             event.effect_id,
@@ -179,7 +185,7 @@ class Ledger:
                 event.fingerprint,
                 event.attempt,
                 outcome,
-                self._memory.clock_ms,
+                max(self._memory.clock_ms, issued_at_ms),
                 allowance_day,
             ),
         )
@@ -204,7 +210,8 @@ class Ledger:
 
 def _turned_a_saga_away(event: CommandRefused) -> bool:
     """A saga that was told `clock_ahead` may have ended with that: a copy of the command, which
-    would pass once the clock has caught up, must find the refusal. A caller may ask again."""
+    would pass once the clock has caught up, must find the refusal, which is therefore remembered
+    from that time on. A caller may ask again."""
     return event.reason == "clock_ahead" and event.saga_id != ""
 
 

@@ -268,11 +268,15 @@ class AccountClosed(Happened, frozen=True, kw_only=True, tag="account.AccountClo
 
 
 class CommandRefused(Happened, frozen=True, kw_only=True, tag="account.CommandRefused.v1"):
-    """Nothing moved. `command` is the refused command's type, `detail` text for a person."""
+    """Nothing moved. `command` is the refused command's type, `detail` text for a person.
+
+    `issued_at_ms`: the command's own, if it is the reason (`clock_ahead`); else 0.
+    """
 
     command: str
     reason: RefusalReason
     detail: str
+    issued_at_ms: int = 0
 
 
 class EffectRepeated(Happened, frozen=True, kw_only=True, tag="account.EffectRepeated.v1"):

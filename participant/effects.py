@@ -77,13 +77,15 @@ class EffectSettled(_Event, frozen=True, kw_only=True, tag="participant.EffectSe
 
 class EffectTold(_Event, frozen=True, kw_only=True, tag="participant.EffectTold.v1"):
     """Answered without the handler. `reason` empty: it is applied. `voids`: a compensation has
-    found nothing to take back, and that effect will not be done any more."""
+    found nothing to take back, and that effect will not be done any more. `issued_at_ms`: the
+    command's, if only a later attempt of it may be done; else 0."""
 
     result: Result = {}
     reason: str = ""
     detail: str = ""
     voids: str = ""
     fingerprint: int = 0
+    issued_at_ms: int = 0
 
 
 EffectEvent = EffectBegun | EffectJoined | EffectSettled | EffectTold
@@ -169,7 +171,7 @@ class Effects:
         if known is not None and (known.outcome == "applied" or command.attempt <= known.attempt):
             return _repeated(command, key, now_ms, known)
         if command.issued_at_ms > now_ms + MAX_SKEW_MS:
-            return _told(command, key, now_ms, "clock_ahead")
+            return _put_off(command, key, now_ms, "clock_ahead")
         if command.undoes:
             told = self._nothing_to_undo(command, key, now_ms)
             if told is not None:
@@ -177,7 +179,7 @@ class Effects:
         elif known is None and self._is_expired(command, now_ms):
             return _told(command, key, now_ms, "effect_expired")
         if len(self.under_way) >= self._max_under_way:
-            return _told(command, key, now_ms, "participant_busy")
+            return _put_off(command, key, now_ms, "participant_busy")
         return EffectBegun(
             fingerprint=number,
             command=msgspec.Raw(encode(command)),
@@ -274,8 +276,25 @@ class Effects:
                 if event.voids:
                     self._remember(event.voids, 0, 0, "voided")
                     self._remember(event.effect_id, event.fingerprint, event.attempt, "applied")
+                elif event.issued_at_ms and event.saga_id:
+                    self._turned_away(event)
                 else:
                     self._bar(event)
+
+    def _turned_away(self, event: EffectTold) -> None:
+        """The saga may end with this refusal: a copy of the command, which would be done once the
+        clock has caught up or there is room, must find it. It lives as long as the command."""
+        known = self.known.pop(event.effect_id, None)
+        if known is None or known.outcome != "unknown":
+            known = Known(
+                fingerprint=event.fingerprint,
+                attempt=event.attempt,
+                outcome="declined",
+                at_ms=max(self.clock_ms, event.issued_at_ms),
+                reason=event.reason,
+                detail=event.detail,
+            )
+        self.known[event.effect_id] = replace(known, attempt=max(known.attempt, event.attempt))
 
     def _bar(self, event: EffectTold) -> None:
         """The saga takes a refusal that it was told for final: a command that was overtaken by the
@@ -314,10 +333,17 @@ class Effects:
             self.known = OrderedDict(sorted(self.known.items(), key=lambda entry: entry[1].at_ms))
             self._in_order = True
         for _ in range(FORGOTTEN_PER_EVENT):
-            oldest = next(iter(self.known.values()), None)
-            if oldest is None or not self._is_forgotten(oldest, self.clock_ms):
+            effect_id = next(iter(self.known), None)
+            if effect_id is None:
                 return
-            self.known.popitem(last=False)
+            oldest = self.known[effect_id]
+            if oldest.at_ms > self.clock_ms:
+                # From the future, perhaps far off: the others must not wait behind it.
+                self.known.move_to_end(effect_id)
+            elif self._is_forgotten(oldest, self.clock_ms):
+                del self.known[effect_id]
+            else:
+                return
 
     def snapshot(self) -> Iterable[bytes]:
         """The state as of this call, in chunks of about 64 KiB."""
@@ -391,6 +417,11 @@ def _common(command: StepCommand, key: str, now_ms: int) -> _Common:
 
 def _told(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTold:
     return EffectTold(reason=reason, detail=_DETAILS[reason], **_common(command, key, now_ms))
+
+
+def _put_off(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTold:
+    told = _told(command, key, now_ms, reason)
+    return replace(told, fingerprint=fingerprint(command), issued_at_ms=command.issued_at_ms)
 
 
 def _repeated(command: StepCommand, key: str, now_ms: int, known: Known) -> EffectTold:

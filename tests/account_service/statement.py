@@ -66,7 +66,11 @@ class Statement:
         assert event.detail
         return self.then(
             m.CommandRefused(
-                command=type_name(self.command), reason=reason, detail=event.detail, **PAST
+                command=type_name(self.command),
+                reason=reason,
+                detail=event.detail,
+                issued_at_ms=self.command.issued_at_ms if reason == "clock_ahead" else 0,
+                **PAST,
             )
         )
 

@@ -152,6 +152,30 @@ def test_a_sagas_command_from_the_future_stays_refused_when_it_comes_again_later
     assert statement.account()["balance_minor"] == 100
 
 
+@pytest.mark.parametrize("ahead_ms", [MAX_SKEW_MS + 1, WEEK, 100 * WEEK])
+def test_a_sagas_command_from_the_future_is_refused_until_it_is_expired(ahead_ms: int):
+    # Found by the simulator, seed 815030163.
+    early = debit(1, issued_at_ms=NOW + ahead_ms)
+    statement = rich().when(early).then_refused("clock_ahead")
+    last_ms = NOW + ahead_ms + WEEK - 1
+    statement.when(deposit(1, effect_id="d", issued_at_ms=last_ms), at_ms=last_ms)
+    statement.when(early, at_ms=last_ms).then(repeated(refused="clock_ahead"))
+    forgotten = NOW + ahead_ms + WEEK + MAX_SKEW_MS
+    statement.when(early, at_ms=forgotten).then_refused("effect_expired")
+
+
+def test_effects_are_forgotten_in_time_although_one_from_the_future_came_first():
+    statement = rich().when(debit(1, issued_at_ms=NOW + 100 * WEEK)).then_refused("clock_ahead")
+    for number in range(20):
+        statement.when(deposit(1, effect_id=f"before-{number}"))
+    later = NOW + WEEK + MAX_SKEW_MS
+    for number in range(20):
+        statement.when(deposit(1, effect_id=f"after-{number}", issued_at_ms=later), at_ms=later)
+    chunks = b"".join(statement.ledger.snapshot())
+    assert b"before-" not in chunks
+    assert chunks.count(b"after-") == 20
+
+
 def test_the_next_attempt_of_a_command_from_the_future_is_decided_anew():
     issued_at_ms = NOW + MAX_SKEW_MS + 1
     statement = rich().when(debit(1, issued_at_ms=issued_at_ms)).then_refused("clock_ahead")

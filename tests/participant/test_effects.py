@@ -222,11 +222,38 @@ def test_a_command_from_the_future_is_refused() -> None:
     assert Story().when(book(issued_at_ms=NOW_MS + MAX_SKEW_MS + 1)) == "declined: clock_ahead"
 
 
+@pytest.mark.parametrize("ahead_ms", [MAX_SKEW_MS + 1, 700 * DAY_MS])
+def test_a_copy_of_a_command_from_the_future_is_not_done_later(ahead_ms: int) -> None:
+    story = Story().given(early := book(issued_at_ms=NOW_MS + ahead_ms))
+    story.now_ms += ahead_ms + 7 * DAY_MS - 1
+    assert story.given(book(effect_id="f")).when(early) == "declined: clock_ahead"
+    assert story.when(book(2, issued_at_ms=early.issued_at_ms)) == "the handler is asked"
+
+
+def test_an_outcome_that_is_unknown_stays_so_when_there_is_no_room_for_a_new_attempt() -> None:
+    story = Story(max_under_way=1).given(book(), Unknown(), book(effect_id="f"))
+    assert story.when(book(2)) == "declined: participant_busy"
+    story.given(Applied())
+    assert story.when(enquiry(3)) == "the handler is asked what became of it"
+
+
+def test_effects_are_forgotten_in_time_although_one_from_the_future_came_first() -> None:
+    story = Story().given(book(issued_at_ms=NOW_MS + 700 * DAY_MS))
+    for number in range(20):
+        story.given(book(effect_id=f"before-{number}"), Applied())
+    story.now_ms += 7 * DAY_MS + MAX_SKEW_MS
+    for number in range(20):
+        story.given(book(effect_id=f"after-{number}", issued_at_ms=story.now_ms), Applied())
+    assert not [effect for effect in story.effects.known if effect.startswith("before-")]
+
+
 def test_more_than_can_be_under_way_is_declined_and_may_be_asked_again() -> None:
     story = Story(max_under_way=1).given(book())
     assert story.when(book(effect_id="f")) == "declined: participant_busy"
     story.given(Applied())
-    assert story.when(book(effect_id="f")) == "the handler is asked"
+    # Its saga may have ended with that: a copy is not done, only a new attempt.
+    assert story.when(book(effect_id="f")) == "declined: participant_busy"
+    assert story.when(book(2, effect_id="f")) == "the handler is asked"
 
 
 def test_what_a_handler_says_about_an_older_run_is_not_heard() -> None:
