@@ -78,6 +78,8 @@ SAGA_INPUT, SAGA_JOURNAL = Place(SAGAS.input, 0), Place(SAGAS.journal, 0)
 ACCOUNT_INPUT, ACCOUNT_JOURNAL = Place(ACCOUNTS.input, 0), Place(ACCOUNTS.journal, 0)
 SAGA_ANSWERS = Place(SAGAS.answers, 0)
 
+FROM_OUTSIDE: Final = {"issued_at_ms": START_MS, "saga_id": "", "step": "", "reply_to": ""}
+
 
 class Books:
     """Accounts without a kernel: `alice` has 1000, and the commands of a scenario reach her."""
@@ -130,9 +132,6 @@ async def bank_log(weather: Weather | None = None) -> ToyLog:
         send(log, open_account(**FROM_OUTSIDE, account_id=account_id, effect_id=account_id))
     send(log, deposit(1_000, **FROM_OUTSIDE, effect_id="salary"))
     return log
-
-
-FROM_OUTSIDE: Final = {"issued_at_ms": START_MS, "saga_id": "", "step": "", "reply_to": ""}
 
 
 def send(log: ToyLog, message: Any) -> None:
