@@ -28,6 +28,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from account_service.service import TOPICS as ACCOUNT
 from benchmarks import limit
 from benchmarks.limit import RecordShape
 from benchmarks.load import account_names, gateway, open_accounts, over_http, through_kafka
@@ -37,6 +38,7 @@ from journal.log import Place
 from makegood.auditing import audit_at_rest
 from makegood.bank import Bank, Corner, own_database
 from makegood.roles import collect_rarely
+from orchestrator.service import TOPICS as ORCHESTRATOR
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 PARTITIONS = 2
@@ -147,10 +149,8 @@ async def _ends(corner: Corner) -> dict[Place, int]:
         places = [
             Place(topic, partition)
             for topic in (
-                "account.input",
-                "account.journal",
-                "orchestrator.input",
-                "orchestrator.journal",
+                *(ACCOUNT.input, ACCOUNT.journal, ACCOUNT.answers),
+                *(ORCHESTRATOR.input, ORCHESTRATOR.journal, ORCHESTRATOR.answers),
             )
             for partition in range(PARTITIONS)
         ]

@@ -10,7 +10,7 @@ from devstack.stack import DATABASE_VARIABLE, KAFKA_VARIABLE
 
 
 @pytest.mark.timeout(600)
-async def test_two_deaths_and_a_minute_of_faults_loses_and_doubles_nothing(
+async def test_a_death_and_a_minute_of_faults_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(KAFKA_VARIABLE, raising=False)
@@ -18,11 +18,11 @@ async def test_two_deaths_and_a_minute_of_faults_loses_and_doubles_nothing(
     seed = SystemRandom().randrange(10**9)
     with capsys.disabled():
         print(f"\nchaos: seed {seed}")
-    found = await attack(100, seed=seed, clients=8, deaths=2, folder=tmp_path)
+    found = await attack(75, seed=seed, clients=8, deaths=1, folder=tmp_path)
     # How long the work stood still is judged by the long run, on a machine of its own.
     assert found["wrong"] == []
-    assert found["faults"] >= 8
-    assert len(found["deaths"]) == 2
+    assert found["faults"] >= 5
+    assert len(found["deaths"]) == 1
     assert found["requests_disturbed"]
     assert found["transfers_told"] >= 20
     assert found["looks_at_balances"] >= 20

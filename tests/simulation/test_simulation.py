@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_history_in_another_process():
 @pytest.mark.timeout(600)
 def test_fresh_seeds_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]):
     first = SystemRandom().randrange(10**9)
-    count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "2000"))
+    count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "1000"))
     with capsys.disabled():
         print(f"\nsimulation: seeds {first}..{first + count - 1}")
     happened: Counter[str] = Counter()
