@@ -128,15 +128,10 @@ class Gateway:
         Raises NoAnswer, NotFollowing, RequestInDoubt, TooManyRequests.
         """
         began = asyncio.get_running_loop().time()
-        saga_id = command.saga_id
-        place = Place(ORCHESTRATOR.input, partition_of(saga_id, self._saga_partitions))
-        entry = request_entry(
-            saga_id, encode(command), type_name(command), SOURCE, command.request_id
-        )
-        with self._follower.watch(saga_id) as watch:
+        with self._follower.watch(command.saga_id) as watch:
             try:
                 async with asyncio.timeout(self.answer_s):
-                    await self._requests.send(place, entry)
+                    await self._send(command)
                     first = await _started(watch, command.request_id)
             except TimeoutError:
                 raise NoAnswer(ORCHESTRATOR.name, self.answer_s) from None
@@ -183,16 +178,20 @@ class Gateway:
 
     async def _answer(self, command: RecoverSaga | SignalSaga, watch: Watch) -> Seen:
         """Ask the engine, and hear the event that answers this one request."""
+        await self._send(command)
+        while True:
+            seen = await watch.next()
+            if getattr(seen.event, "request_id", "") == command.request_id:
+                return seen
+
+    async def _send(self, command: StartSaga | RecoverSaga | SignalSaga) -> None:
+        """Put a request on the engine's input, in the partition of its saga."""
         saga_id = command.saga_id
         place = Place(ORCHESTRATOR.input, partition_of(saga_id, self._saga_partitions))
         entry = request_entry(
             saga_id, encode(command), type_name(command), SOURCE, command.request_id
         )
         await self._requests.send(place, entry)
-        while True:
-            seen = await watch.next()
-            if getattr(seen.event, "request_id", "") == command.request_id:
-                return seen
 
     async def ask(self, command: AccountCommand) -> Heard:
         """Ask an account, and hear the event that answers.

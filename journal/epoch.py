@@ -356,7 +356,7 @@ def enqueue_output(
     progress: Progress, place: Place, sequence: int, output: Output, source: bytes, offset: int
 ) -> None:
     """`offset`: where the event that it follows from stands in the journal `source`."""
-    _, key, kind, value = output.topic, output.key, output.type, output.value
+    key, kind, value = output.key, output.type, output.value
     if output.topic == ANSWERS:
         entry = answer_entry(key, value, kind, source, sequence, offset)
     else:

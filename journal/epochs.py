@@ -1,7 +1,7 @@
 """The reader rule: which records of a journal count.
 
 A record counts if its epoch is the offset of the latest `Opened` before it. Every reader
-(processor, projector, API, audit) applies this one rule, so a deposed writer's late records are
+(processor, projector, audit) applies this one rule, so a deposed writer's late records are
 void for everyone and nobody has to agree on anything else.
 """
 

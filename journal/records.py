@@ -119,18 +119,19 @@ class EventEntries:
 
 def link_entry(key: str, value: bytes, kind: str, source: bytes, sequence: int) -> Entry:
     """An output on its way: `source` and `sequence` let the receiver count it once."""
-    number = b"%d" % sequence
-    return Entry(
-        key.encode(),
-        value,
-        ((SOURCE, source), (SEQUENCE, number), (TYPE, kind.encode()), (ID, number), _SPEC),
-    )
+    return _numbered(key, value, kind, source, sequence, sequence)
 
 
 def answer_entry(
     key: str, value: bytes, kind: str, source: bytes, sequence: int, offset: int
 ) -> Entry:
     """What is told because of the journal record at `offset` of `source`, which is its id."""
+    return _numbered(key, value, kind, source, sequence, offset)
+
+
+def _numbered(
+    key: str, value: bytes, kind: str, source: bytes, sequence: int, identity: int
+) -> Entry:
     return Entry(
         key.encode(),
         value,
@@ -138,7 +139,7 @@ def answer_entry(
             (SOURCE, source),
             (SEQUENCE, b"%d" % sequence),
             (TYPE, kind.encode()),
-            (ID, b"%d" % offset),
+            (ID, b"%d" % identity),
             _SPEC,
         ),
     )

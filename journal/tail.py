@@ -36,15 +36,11 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """The answers about one aggregate, from the moment the watch began.
+    """The answers about one aggregate, or one effect of it, from the moment the watch began."""
 
-    `name`: only those of this effect; "": all.
-    """
+    __slots__ = ("_seen", "_waiter")
 
-    __slots__ = ("_seen", "_waiter", "name")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
+    def __init__(self) -> None:
         self._seen: deque[Seen] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -78,7 +74,7 @@ class Tail:
     def watch(self, key: str, effect_id: str = "") -> Generator[Watch, None, None]:
         """`effect_id`: hear only of this effect of the aggregate. A busy account has many waiters,
         each for one effect; they must not all be told of every event."""
-        watch, aggregate = Watch(effect_id), key.encode()
+        watch, aggregate = Watch(), key.encode()
         by_name = self._watches.setdefault(aggregate, {})
         by_name.setdefault(effect_id, []).append(watch)
         try:
