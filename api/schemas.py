@@ -95,6 +95,7 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `attempt` counts within its direction: forward, or back once it is being undone.
 
     `after`: the steps it waits for. `answer_due_at`, `retry_at`: what it waits for now, if it does.
+    `saga`: the id of the saga that the step is, if it is one and was asked for.
     """
 
     name: str
@@ -107,12 +108,24 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     answer_due_at: str | None
     retry_at: str | None
     result: dict[str, Any]
+    saga: str | None
+
+
+class ParentView(msgspec.Struct, frozen=True, kw_only=True):
+    """The saga that another saga is a step of."""
+
+    id: str
+    step: str
 
 
 class SagaView(TransferView, frozen=True, kw_only=True):
-    """A saga with its steps, in an order in which every step comes after those it waits for."""
+    """A saga with its steps, in an order in which every step comes after those it waits for.
+
+    `parent`: the saga that it is a step of, if it is one.
+    """
 
     deadline_at: str
+    parent: ParentView | None
     steps: list[StepView]
 
 

@@ -10,6 +10,7 @@ from account_service.service import TOPICS as ACCOUNT
 from api.problems import Fault, invalid
 from api.schemas import (
     AccountView,
+    ParentView,
     SagaView,
     StepView,
     Timeline,
@@ -18,7 +19,7 @@ from api.schemas import (
 )
 from messages.plan import PlannedStep
 from messages.saga import SagaState
-from orchestrator.progress import Saga, StepProgress
+from orchestrator.progress import Saga, StepProgress, child_ids
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import queries
 from read_model.position import Token
@@ -61,17 +62,19 @@ def transfer_view(row: SagaRow) -> TransferView:
 
 
 def saga_view(row: SagaRow, saga: Saga) -> SagaView:
+    parent, children = saga.parent, child_ids(saga)
     return SagaView(
         **msgspec.structs.asdict(transfer_view(row)),
         deadline_at=rfc3339_ms(saga.deadline_at_ms),
+        parent=None if parent is None else ParentView(id=parent.saga_id, step=parent.step),
         steps=[
-            _step_view(planned, step)
+            _step_view(planned, step, children.get(planned.name))
             for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
         ],
     )
 
 
-def _step_view(planned: PlannedStep, step: StepProgress) -> StepView:
+def _step_view(planned: PlannedStep, step: StepProgress, child: str | None) -> StepView:
     return StepView(
         name=planned.name,
         state=step.state,
@@ -83,6 +86,7 @@ def _step_view(planned: PlannedStep, step: StepProgress) -> StepView:
         answer_due_at=rfc3339_ms(step.timeout_at_ms) if step.timeout_at_ms else None,
         retry_at=rfc3339_ms(step.retry_at_ms) if step.retry_at_ms else None,
         result=step.result,
+        saga=child,
     )
 
 

@@ -1,9 +1,10 @@
 """Reads both journals from offset 0 to their ends, folds them and gives the verdict.
 
 The bank may be at work meanwhile, so what is read must be a possible moment of it. The ends are
-taken in this order: accounts (the `cut`), sagas, accounts again. Then whatever a saga was told is
-in the accounts' journals as far as they are read; and whatever an account did before its cut was
-asked for in the sagas' journals as far as those are read.
+taken in this order: accounts and sagas (their `cut`), sagas again, accounts again. Then whatever a
+saga was told before its cut is in the journals as far as they are read, the accounts' and those of
+the sagas that are its steps; and whatever an account or such a saga did before its cut was asked
+for in the sagas' journals as far as those are read.
 """
 
 import time
@@ -135,9 +136,9 @@ class _Books:
                     "or check MAKEGOOD_KAFKA_BOOTSTRAP and MAKEGOOD_TOPIC_PREFIX"
                 )
         cuts = await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])
-        sagas = await _ends(log, SAGAS, partitions[SAGA_INPUT])
-        ends = {**sagas, **await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])}
-        cuts |= sagas
+        cuts |= await _ends(log, SAGAS, partitions[SAGA_INPUT])
+        ends = await _ends(log, SAGAS, partitions[SAGA_INPUT])
+        ends |= await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])
         return cls(log, partitions, cuts, ends, effect_horizon_ms, memory_ms, keep)
 
     async def read(self, until: Mapping[Place, int]) -> None:
@@ -201,6 +202,9 @@ class _Books:
             for problem in problems(case):
                 if not self._may_be_early(problem.place, problem.offset):
                     self._add(case.saga_id, problem)
+        for child_id, problem in self.cases.children.problems():
+            if problem.offset < self.journals[problem.place].cut:
+                self._add(child_id, problem)
         for case in self.cases.later.values():
             for key, effect in case.effects.items():
                 if effect.applied is None:

@@ -60,8 +60,16 @@ class Case(msgspec.Struct):
     skipped: frozenset[str] = frozenset()
     due: dict[str, bool | None] = {}
     barred: dict[str, str] = {}
+    is_child: bool = False
+    """It is a step of another saga."""
     lost: bool = False
     """Its beginning is missing: told once."""
+
+    @property
+    def may_be_taken_back(self) -> bool:
+        """Whether it is completed, and yet its parent may take it back; see `children.py`."""
+        whole = self.is_child and self.state == "completed"
+        return whole and all(step.reversible or step.waits for step in self.steps)
 
     @property
     def outcome(self) -> Outcome:

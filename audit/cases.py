@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
+from audit.children import Children
 from audit.conditions import due
 from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
@@ -23,6 +24,7 @@ from messages.account import (
     EffectVoided,
     Held,
 )
+from messages.child import ChildRefused, ParentAnswered, ParentAsked
 from messages.identity import effect_id
 from messages.plan import AwaitSignal
 from messages.saga import (
@@ -48,8 +50,15 @@ from messages.saga import (
     WaitEnded,
 )
 
-_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused, SignalRefused)
-_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated)
+_WITHOUT_SAGA: Final = (
+    AnswerIgnored,
+    StartRefused,
+    RecoveryRefused,
+    SignalRefused,
+    ParentAnswered,
+    ChildRefused,
+)
+_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated, ParentAsked)
 
 
 class Cases:
@@ -64,6 +73,7 @@ class Cases:
         self.later: dict[str, Case] = {}
         self.former: list[Case | Closed] = []
         self.started: dict[int, int] = {}
+        self.children = Children()
         self._findings = findings
         self._memory_ms = memory_ms
         self._plans: dict[tuple[PlanStep, ...], tuple[PlanStep, ...]] = {}
@@ -87,6 +97,9 @@ class Cases:
     def fold(self, event: Any, place: Place, offset: int) -> None:
         saga = self.sagas.get(event.saga_id)
         kind = type(event)
+        self.children.fold(event, place, offset)
+        if kind is CompensationStarted and isinstance(saga, Case) and saga.may_be_taken_back:
+            saga.finished_at = -1
         if kind is SagaStarted:
             self._started(saga, event, place, offset)
             return
@@ -135,6 +148,7 @@ class Cases:
         case.steps = self._plans.setdefault(steps, steps)
         case.due = {step.name: due(step, event.params) for step in event.plan.steps if step.when}
         case.barred = _barred(event)
+        case.is_child = event.parent is not None
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
         self._not_to_be_skipped(case, event, place, offset)
@@ -286,7 +300,7 @@ class Cases:
 
     def _close(self, case: Case) -> None:
         """Forget the details of a finished saga once there is nothing to say about it."""
-        if case.started_at < 0 or problems(case):
+        if case.started_at < 0 or case.may_be_taken_back or problems(case):
             return
         done = frozenset(
             key for key, effect in case.effects.items() if effect.applied or effect.void

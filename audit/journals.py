@@ -12,6 +12,7 @@ from audit.report import Findings
 from journal.log import Place, Record
 from journal.records import Advanced, KernelRecord, Opened, RecordRejected
 from messages.account import AccountEvent
+from messages.child import ParentAnswered
 from messages.routing import partition_of
 from messages.saga import SagaAccepted, SagaAnswer, SagaEvent, SagaStarted, StepRequested
 from messages.wire import Codec, Undecodable, type_name
@@ -165,6 +166,8 @@ class Journal:
         if self._is_saga:
             if event_type is StepRequested:
                 self._route(event.topic, event.key)
+            elif event_type is ParentAnswered:
+                self._route(SAGA_INPUT, event.parent.saga_id)
             elif event_type in _TOLD:
                 self._give(self._answers)
         elif event.reply_to and event.saga_id:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from checker.participants import MovesOf
 from checker.world import NOW, SAGA
 from messages.identity import fingerprint
 from messages.plan import CommandTemplate, Condition, Plan, PlannedStep, Retry
@@ -97,10 +98,15 @@ class Course:
     alike: Sequence[Sequence[Sequence[int]]]
     """Classes of bundles of steps that are kin: the bundles of a class differ in nothing but names,
     accounts and amounts."""
+    moves_of: MovesOf
 
 
 def course_of(
-    definition: Definition, params: Mapping[str, Any], engine: Engine, bounds: Bounds
+    definition: Definition,
+    params: Mapping[str, Any],
+    engine: Engine,
+    bounds: Bounds,
+    moves_of: MovesOf,
 ) -> Course:
     plan = _small(definition.plan, bounds.attempts)
     small = replace(definition, plan=plan)
@@ -125,9 +131,8 @@ def course_of(
         )
         for node in nodes
     }
-    return Course(
-        engine, bounds, Registry((small,)), start, plan, parts, _alike(nodes, kin, params)
-    )
+    alike = _alike(nodes, kin, params)
+    return Course(engine, bounds, Registry((small,)), start, plan, parts, alike, moves_of)
 
 
 def _small(plan: Plan, attempts: int) -> Plan:

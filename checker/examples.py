@@ -11,11 +11,11 @@ from checker.course import holds
 from checker.exploration import CannotCheck
 from checker.world import NOW, PASSED
 from orchestrator.references import path_of
-from saga_definitions.dsl import (
+from saga_definitions.dsl import Definition
+from saga_definitions.params import (
     Account,
     Amount,
     Currency,
-    Definition,
     Instant,
     Legs,
     Param,

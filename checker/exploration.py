@@ -18,9 +18,9 @@ import msgspec
 
 from checker.course import BOUNDS, ENGINE, Bounds, Course, Engine, course_of
 from checker.happenings import Happening, happenings, without_spent
-from checker.participants import held, moved, transit
+from checker.participants import Moves, MovesOf, held, moved, transit
 from checker.rules import wrong_with_event, wrong_with_happening, wrong_with_moment
-from checker.world import NOW, SAGA, Order, World, order_of, with_due
+from checker.world import NOW, SAGA, Order, World, content, order_of, with_due
 from messages.plan import Plan
 from messages.saga import SagaEvent, StartRefused, StepRequested
 from orchestrator.progress import TIMED_OUT, UNSURE
@@ -81,7 +81,7 @@ def explore(
 ) -> Findings:
     """Look at every history within the bounds. Raises `CannotCheck`."""
     began = time.perf_counter()
-    course = course_of(definition, params, engine, bounds)
+    course = course_of(definition, params, engine, bounds, _moves_of(definition, engine))
     search = _Search(course)
     counterexample = search.run()
     return Findings(
@@ -95,6 +95,30 @@ def explore(
     )
 
 
+_CALM: Final = Bounds(duplicates=0, operators=0, faults=0)
+
+
+def _moves_of(definition: Definition, engine: Engine) -> MovesOf:
+    """What the children of a definition move: what they do in a history without a fault. That they
+    do nothing else in the others is for their own check to prove."""
+    known: dict[bytes, Moves] = {}
+    children = {(child.name, child.version): child for child in definition.children}
+
+    def moves_of(order: Order) -> Moves:
+        if order.fields not in known:
+            fields = content(order.fields)
+            child = children[fields["definition"], fields["version"]]
+            moves = _moves_of(child, engine)
+            search = _Search(course_of(child, fields["params"], engine, _CALM, moves))
+            search.run()
+            if search.completed is None:
+                raise CannotCheck(child.name, "it is never completed")
+            known[order.fields] = moved(search.completed, moves)
+        return known[order.fields]
+
+    return moves_of
+
+
 class _Search:
     def __init__(self, course: Course) -> None:
         self.course = course
@@ -102,6 +126,8 @@ class _Search:
         self.states = 0
         self.transitions = 0
         self.ends: Counter[str] = Counter()
+        self.completed: World | None = None
+        """A moment in which the saga is completed."""
         self._queue: list[tuple[int, int, int, World, str]] = []
         self._seen: dict[tuple[Any, ...], int] = {}
         self._known: dict[tuple[Any, ...], dict[tuple[int, int], int]] = {}
@@ -130,6 +156,8 @@ class _Search:
     def _expand(self, number: int, world: World, faults: int, depth: int) -> None:
         following = self._following[number] = []
         self.ends[world.saga.state] += 1
+        if world.saga.state == "completed":
+            self.completed = world
         for position, happening in enumerate(happenings(self.course, world)):
             self.transitions += 1
             after, problem = _fold(self.course, happening.world, happening)
@@ -192,11 +220,11 @@ class _Search:
             number = self._found[number].before
         world, _ = _seen_whole(self.course, *_begin(self.course))
         events = self.course.engine.decide(None, self.course.start, NOW, self.course.definitions)
-        timeline = [_moment("the caller asks", events, world)]
+        timeline = [_moment(self.course, "the caller asks", events, world)]
         for position in reversed(positions):
             happening = next(islice(happenings(self.course, world), position, None))
             world, _ = _seen_whole(self.course, *_fold(self.course, happening.world, happening))
-            timeline.append(_moment(happening.text, happening.events, world))
+            timeline.append(_moment(self.course, happening.text, happening.events, world))
         return Counterexample(problem, faults, timeline)
 
 
@@ -262,8 +290,10 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
         around[e.order.step].append(("effect", e.order.direction, _unusual(e.order), *told))
     parts: list[tuple[Any, ...]] = []
     for name, step in zip(course.parts, saga.steps, strict=True):
-        if step.reason not in _TELLING:
-            step = msgspec.structs.replace(step, reason="refused")
+        # Which saga a step means this time is a name only.
+        reason = step.reason if step.reason in _TELLING else "refused"
+        if reason != step.reason or step.life:
+            step = msgspec.structs.replace(step, reason=reason, life=0)
         parts.append((_encode(step), saga.parked_step == name, *sorted(around[name])))
     ordered = (
         tuple(sorted(tuple(parts[i] for i in bundle) for bundle in alike)) for alike in course.alike
@@ -277,5 +307,6 @@ def _unusual(order: Order) -> str:
     return "" if usual else order.effect
 
 
-def _moment(text: str, events: Sequence[SagaEvent], world: World) -> Moment:
-    return Moment(text, events, moved(world), transit(world), held(world))
+def _moment(course: Course, text: str, events: Sequence[SagaEvent], world: World) -> Moment:
+    moves_of = course.moves_of
+    return Moment(text, events, moved(world, moves_of), transit(world, moves_of), held(world))

@@ -6,11 +6,13 @@ likes, so that every refusal is met at every place; it knows no balances.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from checker.world import Answer, Effect, Order, Outcome, World, content
+from messages.child import StartChild, UndoChild
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
+from messages.wire import type_name
 
 VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
@@ -19,7 +21,8 @@ NO_HOLD: Final = "hold_unknown"
 UNDER_WAY: Final = "effect_in_progress"
 """Of an undo: what it takes back is being done, by a participant that takes its time."""
 
-_ACCOUNTS: Final = "account."
+_OURS: Final = ("account.", "saga.")
+"""Commands to those who always know what they did."""
 _MOVES: Final = {
     "account.Debit.v1": -1,
     "account.Credit.v1": 1,
@@ -28,6 +31,13 @@ _MOVES: Final = {
 _HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1"))
 _CAPTURE: Final = "account.Capture.v1"
 _USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
+_START_CHILD: Final = type_name(StartChild)
+_UNDO_CHILD: Final = type_name(UndoChild)
+
+Moves = Mapping[tuple[str, str], int]
+"""(account, currency) -> minor units."""
+MovesOf = Callable[[Order], Moves]
+"""What a saga that is a step moves in all once it is completed, given the order that begins it."""
 
 
 class Reaction(NamedTuple):
@@ -59,7 +69,7 @@ def react(
         return Reaction(text or f"is refused: {reason}", faults, after, answer)
 
     known = world.effect(order.effect)
-    if not order.type.startswith(_ACCOUNTS):
+    if not order.type.startswith(_OURS):
         # What it does not know yet may still be done: a command stays under way.
         after = world if order.is_enquiry else before
         yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)
@@ -144,13 +154,19 @@ def _plain(order: Order, outcome: Outcome) -> Effect:
     return Effect(order._replace(attempt=0), outcome)
 
 
-def moved(world: World) -> Counter[tuple[str, str]]:
-    """(account, currency) -> what the saga has moved there in all, minor units; no zeros."""
+def moved(world: World, moves_of: MovesOf) -> Counter[tuple[str, str]]:
+    """What the saga has moved in all, its children included; no zeros."""
     moves: Counter[tuple[str, str]] = Counter()
     for effect in world.effects:
         if effect.outcome not in ("applied", "settled", "undone"):
             continue
         order, source = effect.order, effect.order
+        if order.type == _START_CHILD:
+            moves.update(moves_of(order))
+        elif order.type == _UNDO_CHILD:
+            forward = world.effect(order.undoes)
+            assert forward is not None, "a child is taken back only where it was begun"
+            moves.subtract(moves_of(forward.order))
         sign = _MOVES.get(order.type, 0)
         if order.type == _CAPTURE:
             hold = world.effect(content(order.fields)["hold_id"])
@@ -162,10 +178,10 @@ def moved(world: World) -> Counter[tuple[str, str]]:
     return Counter({place: amount for place, amount in moves.items() if amount})
 
 
-def transit(world: World) -> dict[str, int]:
+def transit(world: World, moves_of: MovesOf) -> dict[str, int]:
     """Currency -> what is neither here nor there, minor units; no zeros."""
     sums: Counter[str] = Counter()
-    for (_, currency), amount in moved(world).items():
+    for (_, currency), amount in moved(world, moves_of).items():
         sums[currency] -= amount
     return {currency: amount for currency, amount in sums.items() if amount}
 

@@ -116,20 +116,20 @@ def _wrong_completion(course: Course, world: World) -> str:
     for index, planned in enumerate(course.plan.steps):
         if not _is_met(course, world, index):
             return f"the saga is completed although {planned.name} is not applied"
-    return _wrong_end(world, "completed")
+    return _wrong_end(course, world, "completed")
 
 
 def _wrong_compensation(course: Course, world: World) -> str:
     for name in course.parts:
         if world.may_be_done(name):
             return f"the saga is compensated although {name} is applied or may be"
-    for (account, currency), amount in moved(world).items():
+    for (account, currency), amount in moved(world, course.moves_of).items():
         return f"the saga is compensated and has moved {amount:+} {currency} on {account}"
-    return _wrong_end(world, "compensated")
+    return _wrong_end(course, world, "compensated")
 
 
-def _wrong_end(world: World, state: str) -> str:
-    for currency, amount in transit(world).items():
+def _wrong_end(course: Course, world: World, state: str) -> str:
+    for currency, amount in transit(world, course.moves_of).items():
         return f"the saga is {state} with {amount:+} {currency} in transit"
     for step in held(world):
         return f"the saga is {state} and the hold of {step} still stands"

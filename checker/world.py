@@ -141,7 +141,8 @@ def order_of(event: StepRequested) -> Order:
 def _order(step: str, direction: Direction, attempt: int, command: bytes) -> Order:
     fields: dict[str, Any] = msgspec.json.decode(command)
     kind, effect, undoes = fields.pop("type"), fields.pop("effect_id"), fields.pop("undoes", "")
-    for name in ("issued_at_ms", "attempt", "saga_id", "step", "direction", "reply_to"):
+    named = ("issued_at_ms", "attempt", "saga_id", "step", "direction", "reply_to", "child_id")
+    for name in named:
         fields.pop(name, None)
     content = msgspec.json.encode(fields, order="deterministic")
     return Order(step, direction, attempt, effect, undoes, kind, content)

@@ -21,6 +21,7 @@ from messages.account import (
     RefusalReason,
     Release,
 )
+from messages.child import StartChild, UndoChild
 from messages.participant import StepCommand
 from messages.payout import SendPayout
 
@@ -107,3 +108,13 @@ PAYOUTS: Final = Participant(
     enquiries=True,
 )
 """Carries money out of the bank; see `external_payout.py`."""
+
+SAGAS: Final = Participant(
+    name="orchestrator",
+    key="child_id",
+    commands=frozenset({StartChild, UndoChild}),
+    inverse={StartChild: UndoChild, UndoChild: None},
+    partitions=0,
+    max_unanswered=0,
+)
+"""The sagas themselves, for steps that are sagas; see `messages.child`."""

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
-from messages.identity import Direction
+from messages.child import ChildRefused, ParentAnswered, ParentAsked, ParentStep
+from messages.identity import Direction, child_id
 from messages.participant import EFFECT_UNKNOWN
 from messages.plan import Plan
 from messages.saga import (
@@ -73,7 +74,8 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
 
     At most one of `timeout_at_ms` (an answer is awaited, or the end of `waiting`) and
     `retry_at_ms` (the next attempt is awaited) is set; with neither, `refused`, `timed_out` and
-    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`.
+    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`. `life`: of a step that
+    is a saga, which one: see `messages.identity.child_id`.
     """
 
     state: StepState = "pending"
@@ -83,10 +85,16 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
     retry_at_ms: int = 0
     reason: str = ""
     result: dict[str, Any] = {}
+    life: int = 0
 
     @property
     def direction(self) -> Direction:
         return "undo" if self.state in _UNDO else "do"
+
+    @property
+    def next_life(self) -> int:
+        """Of the next attempt: a saga that was declined stays so, trying again begins another."""
+        return self.life + (self.state == "refused" and self.reason not in UNSURE)
 
     @property
     def open(self) -> bool:
@@ -100,7 +108,8 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     """One saga. `reason`: why it turned back. `steps` is parallel to `plan.steps`.
 
     `deadline_at_ms` counts from the start, or from the end of the last wait. `signals`: request
-    id and digest of each signal that was accepted.
+    id and digest of each signal that was accepted. `parent`: the step that it is, and which of its
+    attempts is to be answered.
     """
 
     id: str
@@ -116,6 +125,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     parked_step: str = ""
     parked_reason: str = ""
     signals: tuple[tuple[str, str], ...] = ()
+    parent: ParentStep | None = None
 
     def waiting_beside(self, name: str) -> str:
         """Another step than `name` that waits for a signal or a time; empty: there is none."""
@@ -144,6 +154,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     finished_at_ms: int
     signals: tuple[tuple[str, str], ...] = ()
+    parent: ParentStep | None = None
 
 
 class EventOutOfPlace(Exception):
@@ -194,6 +205,7 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
                 params=event.params,
                 steps=(StepProgress(),) * len(plan.steps),
                 deadline_at_ms=event.at_ms + plan.deadline_ms,
+                parent=event.parent,
             )
         case (
             StartRepeated()
@@ -203,6 +215,8 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()
+            | ParentAnswered()
+            | ChildRefused()
         ):
             return saga
         case _:
@@ -232,8 +246,9 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return _waited(saga, event, reason, event.payload)
         case CompensationStarted():
             steps = tuple(_turned_back(step) for step in saga.steps)
+            # A child that was completed may be taken back by its parent.
             return msgspec.structs.replace(
-                saga, state="compensating", reason=event.reason, steps=steps
+                saga, state="compensating", reason=event.reason, steps=steps, finished_at_ms=0
             )
         case SagaCompleted():
             return msgspec.structs.replace(saga, state="completed", finished_at_ms=event.at_ms)
@@ -251,6 +266,8 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return msgspec.structs.replace(
                 saga, state=event.state, parked_from="", parked_step="", parked_reason=""
             )
+        case ParentAsked():
+            return msgspec.structs.replace(saga, parent=event.parent)
         case _:
             assert_never(event)
 
@@ -272,13 +289,15 @@ def _requested(step: StepProgress, event: StepRequested) -> StepProgress:
         first_at_ms=step.first_at_ms or event.at_ms,
         timeout_at_ms=event.timeout_at_ms,
         result=step.result,
+        life=step.next_life,
     )
 
 
 def _succeeded(step: StepProgress, event: StepSucceeded) -> StepProgress:
-    if event.direction == "undo":
-        return StepProgress("undone", step.attempt, step.first_at_ms, result=step.result)
-    return StepProgress("succeeded", step.attempt, step.first_at_ms, result=event.result)
+    state, result = ("undone", step.result)
+    if event.direction == "do":
+        state, result = ("succeeded", event.result)
+    return StepProgress(state, step.attempt, step.first_at_ms, result=result, life=step.life)
 
 
 def _failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgress:
@@ -295,6 +314,7 @@ def _failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgre
         retry_at_ms=event.retry_at_ms,
         reason=TIMED_OUT if timed_out else event.reason,
         result=step.result,
+        life=step.life,
     )
 
 
@@ -321,6 +341,15 @@ def _turned_back(step: StepProgress) -> StepProgress:
     if step.state in ("refused", "timed_out") and step.retry_at_ms:
         return msgspec.structs.replace(step, retry_at_ms=0)
     return step
+
+
+def child_ids(saga: Saga) -> dict[str, str]:
+    """Step -> the saga that it is, for the steps that are sagas and were asked for."""
+    return {
+        node.step.name: child_id(saga.id, node.step.name, step.first_at_ms, step.life)
+        for node in graph_of(saga.plan).nested
+        if (step := saga.steps[node.index]).attempt
+    }
 
 
 def can_turn_back(saga: Saga) -> bool:

@@ -5,7 +5,7 @@ found here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import ge, gt, le, lt
 from typing import Any, Final, cast
 
@@ -52,11 +52,13 @@ def path_of(value: object) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What references are resolved against: the saga's id, its parameters, results by step."""
+    """What references are resolved against: the saga's id, its parameters, results by step, and
+    the ids of the sagas that steps are."""
 
     saga: str
     params: dict[str, Any]
     results: Sequence[tuple[str, dict[str, Any]]]
+    children: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def at(self, path: Path) -> Any:
         """Raises `Unresolved`."""
@@ -65,6 +67,8 @@ class Facts:
             return effect_id(self.saga, rest[0], "do")
         if root == "params":
             found = _within(self.params, rest)
+        elif root == "child":
+            found = self.children[rest[0]]
         elif root == "steps" and len(rest) == 3 and rest[1] == "result":
             found = _within(dict(self.results).get(rest[0]), rest[2:])
         else:

@@ -12,9 +12,10 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from messages.child import StartChild, UndoChild
 from messages.money import Amount
 from messages.participant import StepCommand
-from messages.participants import ANYBODYS, Participant
+from messages.participants import ANYBODYS, SAGAS, Participant
 from messages.plan import (
     AwaitSignal,
     AwaitTime,
@@ -27,6 +28,8 @@ from messages.plan import (
 )
 from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
+from saga_definitions.definition import Definition
+from saga_definitions.nesting import problem_of
 from saga_definitions.order import (
     DefinitionError,
     all_before,
@@ -36,7 +39,7 @@ from saga_definitions.order import (
     predecessors,
 )
 from saga_definitions.params import Instant, Lookup, Param, Person, Ref
-from saga_definitions.steps import Command, Side, Signal, Step, effect_of
+from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of
 
 MAX_STEPS: Final = 64
 MAX_ATTEMPTS: Final = 1_000
@@ -74,6 +77,8 @@ def compile_plan(
         if step.name in by_name:
             raise DefinitionError(place, "two steps have this name")
         by_name[step.name] = step
+        if step.child is not None and (why := problem_of(name, deadline_ms, step, step.child)):
+            raise DefinitionError(place, why)
     after = predecessors(name, steps)
     order = in_order(name, after)
     before = all_before(order, after)
@@ -171,12 +176,19 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         )
     results = scope.before
     effects = results | {step.name}
+    if step.child is None:
+        if participant is SAGAS:
+            raise DefinitionError(f"{place}.do", "a step that is a saga is written nested(...)")
+        do = step.do and _template(f"{place}.do", step.do, scope, results, results)
+        undo = step.undo and _template(f"{place}.undo", step.undo, scope, effects, results)
+    else:
+        assert step.do is not None
+        do = _start_template(f"{place}.given", step.name, step.child, step.do.fields, scope)
+        undo = step.undo and _to_sagas(UndoChild, _child(step.name))
     planned = PlannedStep(
         name=step.name,
-        do=None if step.do is None else _template(f"{place}.do", step.do, scope, results, results),
-        undo=None
-        if step.undo is None
-        else _template(f"{place}.undo", step.undo, scope, effects, results),
+        do=do,
+        undo=undo,
         after=after,
         pivot=step.pivot,
         retry=step.retry,
@@ -193,7 +205,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
             for case, undo in step.undo_cases.items()
         },
     )
-    if step.do is not None and step.undo is not None:
+    if step.do is not None and step.undo is not None and step.child is None:
         _check_inverse(f"{place}.undo", step.name, step.do, step.undo)
         for case, undo in step.undo_cases.items():
             _check_inverse(f"{place}.undo.{case}", step.name, step.do, undo)
@@ -246,17 +258,62 @@ def _template(
         if declared.name in _ENGINE_FIELDS:
             raise DefinitionError(at, "is filled in by the engine")
         value = command.fields[declared.name]
-        if isinstance(value, Lookup):
-            _check_lookup(at, value, declared.type, scope)
-            fields[declared.name] = {"ref": value.path, "among": dict(value.table)}
-        elif isinstance(value, Ref):
-            _check_ref(at, value, declared.type, scope, results, effects)
-            fields[declared.name] = {"ref": value.path}
+        if isinstance(value, Ref):
+            fields[declared.name] = _reference(at, value, declared.type, scope, results, effects)
         else:
             fields[declared.name] = _literal(at, value, declared.type)
     for unknown in command.fields.keys() - fields.keys():
         raise DefinitionError(f"{place}.{unknown}", f"{kind.__name__} has no such field")
     return CommandTemplate(to.topic, type_name(kind), to.key, fields, to.partitions)
+
+
+def _reference(
+    place: str,
+    value: Ref[object],
+    wire: Any,
+    scope: _Scope,
+    results: AbstractSet[str],
+    effects: AbstractSet[str],
+) -> dict[str, Any]:
+    if isinstance(value, Lookup):
+        _check_lookup(place, value, wire, scope)
+        return {"ref": value.path, "among": dict(value.table)}
+    _check_ref(place, value, wire, scope, results, effects)
+    return {"ref": value.path}
+
+
+def _start_template(
+    place: str, step: str, child: Definition, given: Mapping[str, Value], scope: _Scope
+) -> CommandTemplate:
+    """What begins `child` as the step `step`, with the parameters `given`."""
+    fields: dict[str, Any] = {
+        **_child(step),
+        "definition": child.name,
+        "version": child.version,
+    }
+    for param in child.params:
+        at = f"{place}.{param.name}"
+        if param.name not in given:
+            if not param.optional:
+                raise DefinitionError(at, f"{child.name} requires it")
+            continue
+        value = given[param.name]
+        if isinstance(value, Ref):
+            value = _reference(at, value, param.wire, scope, scope.before, scope.before)
+        elif problem := param.problem(value):
+            raise DefinitionError(at, problem)
+        fields[f"params.{param.name}"] = value
+    for unknown in given.keys() - {param.name for param in child.params}:
+        raise DefinitionError(f"{place}.{unknown}", f"{child.name} has no such parameter")
+    return _to_sagas(StartChild, fields)
+
+
+def _child(step: str) -> dict[str, Any]:
+    return {SAGAS.key: {"ref": f"child.{step}"}}
+
+
+def _to_sagas(kind: type[StepCommand], fields: dict[str, Any]) -> CommandTemplate:
+    return CommandTemplate(SAGAS.topic, type_name(kind), SAGAS.key, fields, SAGAS.partitions)
 
 
 def _literal(place: str, value: object, wire: Any) -> object:

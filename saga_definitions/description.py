@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import msgspec
 
+from messages.child import START_CHILD
+from messages.participants import SAGAS
 from messages.plan import (
     AwaitSignal,
     AwaitTime,
@@ -14,7 +16,8 @@ from messages.plan import (
     PlannedStep,
     Retry,
 )
-from saga_definitions.dsl import Definition, Param
+from saga_definitions.definition import Definition
+from saga_definitions.params import Param
 
 
 def said(definition: Definition) -> dict[str, str]:
@@ -76,12 +79,19 @@ def _text(value: object) -> str:
 
 
 def command_text(template: CommandTemplate) -> str:
-    """`Credit(account_id=target, amount_minor=amount_minor)`."""
-    fields = (f"{field}={_field_text(value)}" for field, value in template.fields.items())
+    """`Credit(account_id=target, amount_minor=amount_minor)`; of a saga `transfer@1(...)`."""
+    nested = template.topic == SAGAS.topic
+    fields = (
+        f"{_short_path(field)}={_field_text(value)}"
+        for field, value in template.fields.items()
+        if not nested or field.startswith("params.")
+    )
     return f"{_short(template)}({', '.join(fields)})"
 
 
 def _short(template: CommandTemplate) -> str:
+    if template.type == START_CHILD:
+        return f"{template.fields['definition']}@{template.fields['version']}"
     return template.type.split(".")[1]
 
 

@@ -10,15 +10,16 @@ from typing import Any, Final
 from messages.participant import EffectId, StepCommand
 from messages.participants import ACCOUNTS, Participant
 from messages.plan import OnTimeout, Retry, Test
+from saga_definitions.definition import Definition
 from saga_definitions.params import Instant, Person, Ref
 
 Value = Ref[object] | str | int
 Side = Value | None
 
-_PASSES = ("clock_ahead",)
-FORWARD: Final = Retry(attempts=3, retryable=_PASSES)
+PASSES = ("clock_ahead",)
+FORWARD: Final = Retry(attempts=3, retryable=PASSES)
 BACKWARD: Final = Retry(attempts=8)
-INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
+INSISTENT: Final = Retry(attempts=12, retryable=PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
 
 
@@ -60,7 +61,7 @@ class Signal:
 @dataclass(frozen=True)
 class Step:
     """One step as written down. `after` None: after the step written before it. `do` None: it
-    waits for `wait`."""
+    waits for `wait`. `child`: the definition that it is; `do` and `undo` are made of it."""
 
     name: str
     do: Command | None
@@ -77,6 +78,7 @@ class Step:
     by: Instant | None = None
     undo_by: str = ""
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
+    child: Definition | None = None
 
 
 def command(kind: type[StepCommand], /, **fields: Value) -> Command:
@@ -157,7 +159,7 @@ def step(
         undo_retry,
         timeout_ms,
         on_timeout,
-        when=_all_of(when),
+        when=all_of(when),
         by=by,
         undo_by=choice.by if choice else "",
         undo_cases=choice.cases if choice else {},
@@ -177,15 +179,16 @@ def wait_for(
     A rejection refuses the step, and so do `timeout_ms` without a signal. `not_by`: the person
     whose approval doesn't count. What comes along becomes the step's result.
     """
-    return Step(signal, None, after=after, wait=Signal(timeout_ms, not_by), when=_all_of(when))
+    return Step(signal, None, after=after, wait=Signal(timeout_ms, not_by), when=all_of(when))
 
 
 def wait_until(
     name: str, at: Instant, *, after: tuple[str, ...] | None = None, when: When = ()
 ) -> Step:
     """Wait for an instant, however far off; not at all when it is past."""
-    return Step(name, None, after=after, wait=at, when=_all_of(when))
+    return Step(name, None, after=after, wait=at, when=all_of(when))
 
 
-def _all_of(when: When) -> tuple[Condition, ...]:
+def all_of(when: When) -> tuple[Condition, ...]:
+    """`when=` as a tuple."""
     return (when,) if isinstance(when, Condition) else when

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from account_service.service import TOPICS as ACCOUNT
@@ -10,10 +10,13 @@ from account_service.service import account_service
 from journal.memory_log import MemoryLog
 from journal.service import Service, Tuning
 from journal.topics import dead_letter_spec
+from orchestrator.machine import SagaMachine
+from orchestrator.progress import Saga, next_due_ms
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from simulation.api import Api
 from simulation.callers import Callers
+from simulation.children import waiting_for_nobody
 from simulation.conditions import Conditions, stream
 from simulation.definitions import Drawn, drawn, registry
 from simulation.process import Process
@@ -21,7 +24,8 @@ from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
 
 CALM_S: Final = 6.0
-"""No new record for so long, and no timer set: nothing more will happen by itself."""
+"""No new record for so long, and no timer set but of a saga that waits for a parked one: nothing
+more will happen by itself."""
 
 HEALED_WITHIN_S: Final = 600.0
 """In fair weather everything accepted ends within this bound (simulated seconds)."""
@@ -163,10 +167,17 @@ class Bank:
             for partition in sorted(process.assigned):
                 if partition not in process.working:
                     return f"{process.name} has not opened partition {partition}"
-                due_ms = process.machines[partition].next_due_ms()
-                if due_ms is not None:
-                    return f"{process.name} partition {partition} has a timer at {due_ms}"
+        for saga in waiting_for_nobody(self._live_sagas()):
+            if (due_ms := next_due_ms(saga)) is not None:
+                return f"saga {saga.id} has a timer at {due_ms}"
         return "the read model is behind" if self.tables.behind(self.log) else ""
+
+    def _live_sagas(self) -> Iterator[Saga]:
+        for process in self.all_processes:
+            for partition in process.assigned:
+                machine = process.machines[partition]
+                if isinstance(machine, SagaMachine):
+                    yield from machine.sagas.live.values()
 
     def _still_running(self) -> list[str]:
         """A processor that was cancelled must end: else it is an owner that nobody knows of."""

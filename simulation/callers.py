@@ -235,6 +235,7 @@ class Callers:
             (
                 *("transfer", "patient", "reserved_transfer", "collect") * 2,
                 *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
+                *("transfer_with_fee", "journey"),
                 *("",) * 4,
             )
         )
@@ -258,6 +259,12 @@ class Callers:
             params |= self._legs(source, known, amount)
         elif name == "fx_transfer":
             params |= self._quote(amount)
+        elif name == "transfer_with_fee":
+            params |= {"fee_account": LIQUIDITY["EUR"], "fee_minor": rng.randint(1, 20)}
+            if source == LIQUIDITY["EUR"]:
+                params["source"] = self._customers[0] if target != self._customers[0] else "acc-x"
+        elif name == "journey":
+            params["bank"] = LIQUIDITY["EUR"]
         return _start(f"key-{self._number}", name, params)
 
     def _legs(self, source: str, known: list[str], amount: int) -> dict[str, object]:

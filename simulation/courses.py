@@ -18,8 +18,12 @@ _CHANGES_NOTHING: Final = frozenset(
         "saga.RecoveryRefused",
         "saga.SignalRepeated",
         "saga.SignalRefused",
+        "saga.ParentAsked",
+        "saga.ParentAnswered",
+        "saga.ChildRefused",
     )
 )
+START_CHILD: Final = "saga.StartChild.v1"
 _POSTED: Final = {
     "account.Debited": -1,
     "account.Captured": -1,
@@ -43,7 +47,9 @@ _TESTS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 class Course:
-    """One saga: its request, and `states`, the state it had from each offset on."""
+    """One saga: its request, and `states`, the state it had from each offset on. `parent`: the saga
+    and the step that it is; `children`: saga -> the step of this one that it is, and `child_of`,
+    the other way round, the last one; `asked_children`: and in which direction."""
 
     def __init__(self, started: Fact) -> None:
         self.place = started.place
@@ -51,6 +57,12 @@ class Course:
         self.plan: dict[str, Any] = started.fields["plan"]
         self.states: list[tuple[int, str]] = [(started.offset, "running")]
         self.succeeded: dict[tuple[str, str], Fact] = {}
+        parent = started.fields.get("parent")
+        self.parent: tuple[str, str] = (parent["saga_id"], parent["step"]) if parent else ("", "")
+        self.children: dict[str, str] = {}
+        self.child_of: dict[str, str] = {}
+        self.asked_children: list[tuple[str, str]] = []
+        self.reopened = False
 
     @property
     def state(self) -> str:
@@ -86,7 +98,17 @@ class Courses:
         if course is None:
             self._say(fact, "concerns a saga that was never started")
             return
-        if course.state in FINISHED:
+        if fact.type == "saga.StepRequested" and "child_id" in fields["command"]:
+            child = fields["command"]["child_id"]
+            course.children[child] = fields["step"]
+            course.child_of[fields["step"]] = child
+            course.asked_children.append((child, fields["direction"]))
+        if course.parent[0] and (course.state, fact.type) == (
+            "completed",
+            "saga.CompensationStarted",
+        ):
+            course.reopened = True
+        elif course.state in FINISHED:
             self._say(fact, f"changes a saga that is {course.state}")
         state = {
             "saga.SagaCompleted": "completed",
@@ -111,12 +133,13 @@ class Courses:
         return Counter(course.state for course in self.by_id.values())
 
 
-def ends(courses: Courses, books: Books) -> Iterator[str]:
-    """After healing: every saga has ended, with nothing in transit, and moved what it should."""
+def ends(courses: Courses, books: Books, stalled: set[str]) -> Iterator[str]:
+    """After healing: every saga has ended, with nothing in transit, and moved what it should.
+    `stalled`: those that are parked, or wait for one that is."""
     for saga, course in courses.by_id.items():
         state = course.state
         if state not in FINISHED:
-            if state != "parked":
+            if saga not in stalled:
                 yield f"courses: saga {saga} is still {state}"
             continue
         for (owner, currency), left in books.transit.items():
@@ -147,6 +170,9 @@ def _due(course: Course) -> dict[str, int]:
         if "do" not in step or not _takes_place(course, step):
             continue
         do, fields = step["do"]["type"], step["do"]["fields"]
+        if do == START_CHILD:
+            # What it moves is its own.
+            continue
         amount = fields
         if "hold_id" in fields:
             holding = fields["hold_id"]["ref"].removeprefix("effect.")

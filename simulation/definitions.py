@@ -30,7 +30,9 @@ from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.steps import Step
 from saga_definitions.transfer import TRANSFER
+from saga_definitions.transfer_with_fee import TRANSFER_WITH_FEE
 from simulation.conditions import stream
+from simulation.nested import JOURNEY
 
 
 class CollectParams(Params):
@@ -182,6 +184,8 @@ WRITTEN: Final = (
     SPLIT_TRANSFER,
     FX_TRANSFER,
     SCHEDULED_TRANSFER,
+    TRANSFER_WITH_FEE,
+    JOURNEY,
 )
 
 WORD: Final = "word"

@@ -127,6 +127,8 @@ def destination(fact: Fact, partitions: int) -> str:
     fields = fact.fields
     if fact.type == "saga.StepRequested":
         return f"{fields['topic']}/{partition_of(fields['key'], partitions)}"
+    if fact.type == "saga.ParentAnswered":
+        return f"{SAGA_INPUT}/{partition_of(fields['parent']['saga_id'], partitions)}"
     if fact.type == "journal.RecordRejected":
         return "deadletter/0"
     if fields.get("reply_to") and fields.get("saga_id"):

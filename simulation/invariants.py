@@ -9,6 +9,7 @@ from simulation.answers import answers
 from simulation.bank import Bank
 from simulation.books import Books
 from simulation.callers import Exchange
+from simulation.children import children, stalled
 from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
@@ -27,7 +28,8 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
     checks: tuple[Callable[[], Iterable[str]], ...] = (
         lambda: books.wrong,
         lambda: courses.wrong,
-        lambda: ends(courses, books),
+        lambda: ends(courses, books, stalled(courses)),
+        lambda: children(courses),
         lambda: order(courses, histories),
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),

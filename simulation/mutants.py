@@ -291,7 +291,7 @@ _ALL: Final = (
         "a projector that starts again forgets the epoch in force",
         (batch.Cursor, "__init__", _projector_without_epoch),
     ),
-    Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
+    Mutant("a repeated request starts a second saga", (saga, "start", _starts_again)),
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
     Mutant(
         "conditions of steps are not read", (references.Facts, "meet", _conditions_are_not_read)

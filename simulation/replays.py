@@ -22,7 +22,7 @@ def state_of(machine: Machine[Any, Any]) -> object:
         return machine.ledger
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
-    return machine.sagas.live, machine.sagas.finished
+    return machine.sagas.live, machine.sagas.finished, machine.sagas.revocable
 
 
 async def replays(bank: Bank, journals: list[Journal]) -> list[str]:

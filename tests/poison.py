@@ -14,6 +14,7 @@ from journal.progress import ProgressState
 from journal.records import KernelRecord
 from journal.snapshots import Manifest
 from messages.account import AccountCommand, AccountEvent
+from messages.child import ParentStep
 from messages.saga import SagaEvent, SagaInput
 from messages.wire import encode, type_name
 from saga_definitions.registry import shipped
@@ -35,6 +36,7 @@ FIELDS: dict[str, Any] = {
     "attempt": 1,
     "balance_minor": 995,
     "bytes": 65_536,
+    "child_id": "c1" * 16,
     "checksum": 2**32 - 1,
     "chunks": 2,
     "command": "account.Debit.v1",
@@ -64,6 +66,7 @@ FIELDS: dict[str, Any] = {
     "overdraft_limit_minor": 100,
     "owner": "first",
     "params": PARAMS,
+    "parent": ParentStep("s1", "debit", "do", 1),
     "partition": 0,
     "partitions": 1,
     "payload": {"ticket": "t1", "n": 1},

@@ -152,7 +152,11 @@ HEARS_ACCOUNTS: Mapping[str, Codec[Any]] = {
     "orchestrator.input": sagas.INPUTS,
     ANSWERS: accounts.ANSWERS,
 }
-HEARS_SAGAS: Mapping[str, Codec[Any]] = {"account.input": accounts.INPUTS, ANSWERS: sagas.ANSWERS}
+HEARS_SAGAS: Mapping[str, Codec[Any]] = {
+    "account.input": accounts.INPUTS,
+    "orchestrator.input": sagas.INPUTS,
+    ANSWERS: sagas.ANSWERS,
+}
 
 
 def bears(

@@ -21,6 +21,7 @@ from messages.account import (
 from messages.saga import FINISHED, SagaEvent, SignalSaga, StartSaga, Verdict
 from orchestrator.machine import SagaMachine
 from orchestrator.service import INPUTS as SAGA_INPUTS
+from saga_definitions.registry import Registry
 
 SAGA = "5a6a" * 8
 NOW_MS = 1_767_225_600_000
@@ -30,9 +31,9 @@ NOW_MS = 1_767_225_600_000
 class Bank:
     """`events`: of the sagas; `account_events`. Balances in minor units by account."""
 
-    def __init__(self, **balances: tuple[int, str]) -> None:
+    def __init__(self, registry: Registry | None = None, /, **balances: tuple[int, str]) -> None:
         self.now_ms = NOW_MS
-        self.sagas = SagaMachine()
+        self.sagas = SagaMachine(registry)
         self.accounts = AccountMachine()
         self.events: list[SagaEvent] = []
         self.account_events: list[AccountEvent] = []
