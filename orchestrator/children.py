@@ -51,7 +51,7 @@ def start_child(
             return [answer_parent(saga.id, saga.state, saga.reason, asking, now_ms)]
         if saga.parent is not None and saga.parent.direction == "undo":
             return [_declined(message, asking, now_ms, VOIDED, "it is being taken back")]
-        return [ParentAsked(saga_id=message.child_id, at_ms=now_ms, parent=asking)]
+        return [_asked(saga, asking, now_ms)]
     if is_expired(message.issued_at_ms, now_ms, conditions.memory_horizon_ms):
         detail = "asked for too long ago to tell whether it was done"
         return [_declined(message, asking, now_ms, EXPIRED, detail)]
@@ -98,7 +98,7 @@ def undo_child(
         detail = "a step that can't be taken back is applied, or may be"
         return [_declined(message, asking, now_ms, PIVOT_PASSED, detail)]
     draft = Draft(saga, now_ms)
-    draft.add(ParentAsked(saga_id=saga.id, at_ms=now_ms, parent=asking))
+    draft.add(_asked(saga, asking, now_ms))
     if saga.heading_back:
         return draft.events
     if saga.state == "parked":
@@ -130,6 +130,14 @@ def refused_child(event: ChildRefused) -> Finished:
 def _belongs(saga: Saga | Finished, asking: ParentStep) -> bool:
     parent = saga.parent
     return parent is not None and (parent.saga_id, parent.step) == (asking.saga_id, asking.step)
+
+
+def _asked(saga: Saga, asking: ParentStep, now_ms: int) -> ParentAsked:
+    """A copy of an earlier attempt, that comes late, is not what the parent waits for."""
+    last = saga.parent
+    if last is not None and last.direction == asking.direction and last.attempt > asking.attempt:
+        asking = last
+    return ParentAsked(saga_id=saga.id, at_ms=now_ms, parent=asking)
 
 
 def _refused(

@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from messages.child import StartChild, UndoChild
+from messages.child import START_CHILD, StartChild, UndoChild
 from messages.money import Amount
 from messages.participant import StepCommand
 from messages.participants import ANYBODYS, SAGAS, Participant
@@ -365,6 +365,9 @@ def _check_ref(
             )
         if step not in results:
             raise DefinitionError(place, f"no step {step!r} comes before")
+        do = scope.planned[step].do if step in scope.planned else None
+        if do is not None and do.type == START_CHILD:
+            raise DefinitionError(place, f"step {step!r} is a saga: it answers with nothing")
     else:
         raise DefinitionError(place, f"unknown reference {ref.path!r}")
     if root != "params" and step in scope.planned:

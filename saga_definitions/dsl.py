@@ -135,8 +135,8 @@ def nested(
     step waits; after `timeout_ms` it asks again, ever more rarely.
     """
     once = pivot or irreversible
-    # What must be done in any case is told to a person rather than wait for a deployment.
-    passing = PASSES if irreversible else (*PASSES, "definition_unknown")
+    # Before the pivot the deadline bounds what may pass; later a person is told at once.
+    passing = PASSES if irreversible else (*PASSES, "definition_unknown", "participant_busy")
     return Step(
         name,
         Command(SAGAS, StartChild, given),

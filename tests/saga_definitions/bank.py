@@ -17,6 +17,8 @@ from messages.account import (
     Deposit,
     Freeze,
     OpenAccount,
+    Unfreeze,
+    Withdraw,
 )
 from messages.saga import FINISHED, SagaEvent, SignalSaga, StartSaga, Verdict
 from orchestrator.machine import SagaMachine
@@ -50,12 +52,23 @@ class Bank:
     def freeze(self, account: str) -> None:
         self.order(Freeze(**self._named(account)))
 
+    def unfreeze(self, account: str) -> None:
+        self.order(Unfreeze(**self._named(account)))
+
+    def deposit(self, account: str, amount_minor: int) -> None:
+        named = self._named(account)
+        self.order(Deposit(**named, amount_minor=amount_minor, currency="EUR"))
+
+    def withdraw(self, account: str, amount_minor: int) -> None:
+        named = self._named(account)
+        self.order(Withdraw(**named, amount_minor=amount_minor, currency="EUR"))
+
     def close(self, account: str) -> None:
         self.order(CloseAccount(**self._named(account)))
 
     def start(self, definition: str, **params: Any) -> "Bank":
         """Start a saga and let everything happen that follows at once."""
-        return self._ask(
+        return self.take(
             StartSaga(
                 saga_id=SAGA,
                 tenant="bank",
@@ -69,7 +82,7 @@ class Bank:
 
     def signal(self, name: str, verdict: Verdict = "approve", who: str = "bea") -> "Bank":
         self._names += 1
-        return self._ask(
+        return self.take(
             SignalSaga(
                 saga_id=SAGA,
                 signal=name,
@@ -116,7 +129,8 @@ class Bank:
             "issued_at_ms": self.now_ms,
         }
 
-    def _ask(self, message: Any) -> "Bank":
+    def take(self, message: Any) -> "Bank":
+        """The sagas get the message, and everything happens that follows at once."""
         self._work(self.sagas, message)
         self._deliver()
         return self
