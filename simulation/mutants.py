@@ -16,7 +16,9 @@ from journal.log import AppendInDoubt, LogError
 from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
+from messages.child import ParentAnswered, ParentStep
 from orchestrator import course, references, saga, signals, timers
+from orchestrator.progress import StepProgress
 from read_model import batch, projection
 
 
@@ -187,6 +189,23 @@ def _starts_again(original: Any) -> Any:
     return start
 
 
+def _completed_for_good(original: Any) -> Any:
+    def undo_child(known: Any, message: Any, now_ms: int, *rest: Any) -> Any:
+        if known is None or known.state != "completed":
+            return original(known, message, now_ms, *rest)
+        asking = ParentStep(message.saga_id, message.step, "undo", message.attempt)
+        return [ParentAnswered(saga_id=known.id, at_ms=now_ms, parent=asking)]
+
+    return undo_child
+
+
+def _another_life_each_time(_: Any) -> Any:
+    def next_life(self: Any) -> int:
+        return int(self.life + (self.state in ("requested", "timed_out")))
+
+    return property(next_life)
+
+
 def _first_outcome_wins(original: Any) -> Any:
     def outcome(self: Any, event: Any, *rest: Any, **named: Any) -> None:
         if event.saga_id not in self.outcomes:
@@ -292,6 +311,14 @@ _ALL: Final = (
         (batch.Cursor, "__init__", _projector_without_epoch),
     ),
     Mutant("a repeated request starts a second saga", (saga, "start", _starts_again)),
+    Mutant(
+        "a completed saga is not taken back with its parent",
+        (saga, "undo_child", _completed_for_good),
+    ),
+    Mutant(
+        "a step that is asked for again begins another saga",
+        (StepProgress, "next_life", _another_life_each_time),
+    ),
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
     Mutant(
         "conditions of steps are not read", (references.Facts, "meet", _conditions_are_not_read)
