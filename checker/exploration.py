@@ -78,10 +78,15 @@ def explore(
     *,
     bounds: Bounds = BOUNDS,
     engine: Engine = ENGINE,
+    as_child: bool = False,
 ) -> Findings:
-    """Look at every history within the bounds. Raises `CannotCheck`."""
+    """Look at every history within the bounds. Raises `CannotCheck`.
+
+    `as_child`: of a saga that is a step of another one, which takes it back at any moment.
+    """
     began = time.perf_counter()
-    course = course_of(definition, params, engine, bounds, _moves_of(definition, engine))
+    moves_of = _moves_of(definition, engine)
+    course = course_of(definition, params, engine, bounds, moves_of, as_child=as_child)
     search = _Search(course)
     counterexample = search.run()
     return Findings(
@@ -109,7 +114,7 @@ def _moves_of(definition: Definition, engine: Engine) -> MovesOf:
             fields = content(order.fields)
             child = children[fields["definition"], fields["version"]]
             moves = _moves_of(child, engine)
-            search = _Search(course_of(child, fields["params"], engine, _CALM, moves))
+            search = _Search(course_of(child, fields.get("params", {}), engine, _CALM, moves))
             search.run()
             if search.completed is None:
                 raise CannotCheck(child.name, "it is never completed")
@@ -143,6 +148,8 @@ class _Search:
             faults, depth, number, world, problem = heapq.heappop(self._queue)
             if self._cost[number] < (faults, depth) or number in self._following:
                 continue
+            if world.saga.state == "completed":
+                self.completed = world
             if problem:
                 self.complete = faults - 1
                 return self._counterexample(problem, faults, number)
@@ -156,8 +163,6 @@ class _Search:
     def _expand(self, number: int, world: World, faults: int, depth: int) -> None:
         following = self._following[number] = []
         self.ends[world.saga.state] += 1
-        if world.saga.state == "completed":
-            self.completed = world
         for position, happening in enumerate(happenings(self.course, world)):
             self.transitions += 1
             after, problem = _fold(self.course, happening.world, happening)

@@ -9,9 +9,11 @@ from checker.course import Course
 from checker.happenings import Happening
 from checker.participants import NO_HOLD, held, moved, transit
 from checker.world import World, order_of
+from messages.child import ParentAnswered, ParentAsked
 from messages.saga import (
     FINISHED,
     AnswerIgnored,
+    CompensationStarted,
     RecoveryAccepted,
     RecoveryRefused,
     SagaCompensated,
@@ -41,13 +43,16 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()
+            | ParentAsked()
         ):
             return ""
+        case ParentAnswered():
+            return _wrong_answer(world, event)
         case SagaStarted():
             return "the saga is started twice"
         case _:
             pass
-    if world.saga.state in FINISHED:
+    if world.saga.state in FINISHED and not _is_reopened(world, event):
         return f"the saga is {world.saga.state}, and yet goes on"
     match event:
         case StepRequested():
@@ -64,6 +69,26 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             return ""
         case _:
             return ""
+
+
+def _is_reopened(world: World, event: SagaEvent) -> bool:
+    """Whether a completed saga turns back because its parent takes it back."""
+    parent = world.saga.parent
+    wanted = parent is not None and parent.direction == "undo" and world.saga.state == "completed"
+    return wanted and isinstance(event, CompensationStarted)
+
+
+def _wrong_answer(world: World, event: ParentAnswered) -> str:
+    """Whether the parent is told something that is not so."""
+    state, direction = world.saga.state, event.parent.direction
+    asked = world.saga.parent
+    if asked is not None and asked.direction == direction and asked != event.parent:
+        return "another attempt than the last one is answered"
+    applied = "completed" if direction == "do" else "compensated"
+    declined = "compensated" if direction == "do" else ""
+    if state != (declined if event.reason else applied):
+        return f"the parent hears {event.reason or 'applied'} of its {direction}, and it is {state}"
+    return ""
 
 
 def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
@@ -155,6 +180,9 @@ def wrong_with_moment(course: Course, world: World) -> str:
     for planned, step in zip(course.plan.steps, saga.steps, strict=True):
         if planned.do is not None and (wrong := _wrong_belief(world, planned.name, step)):
             return wrong
+    wanted_back = saga.parent is not None and saga.parent.direction == "undo"
+    if wanted_back and not (saga.heading_back or saga.state == "compensated"):
+        return f"the parent takes the saga back, and it is {saga.state}"
     if saga.state in ("running", "compensating") and course.engine.next_due_ms(saga) is None:
         return f"the saga is {saga.state} and no timer is set: without an answer it is stuck"
     return ""

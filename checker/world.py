@@ -16,6 +16,7 @@ from messages.wire import type_name
 from orchestrator.progress import Saga, StepProgress
 
 SAGA: Final = "saga"
+PARENT: Final = "parent"
 NOW: Final = 1_000_000_000
 """The time of everything that happens (ms); nothing depends on its value."""
 PASSED: Final = NOW + 2_000_000

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from checker.course import BOUNDS, Bounds
+from checker.course import BOUNDS, Bounds, is_revocable
 from checker.examples import example_params
 from checker.exploration import Counterexample, Findings, explore
 from checker.timeline import told
@@ -130,6 +130,10 @@ def check(
             found = explore(definition, values, bounds=bounds)
             wrong |= found.counterexample is not None
             _tell(definition, values if len(cases) > 1 else {}, found)
+            if is_revocable(definition):
+                found = explore(definition, values, bounds=bounds, as_child=True)
+                wrong |= found.counterexample is not None
+                _tell(definition, {}, found, as_child=True)
     console.print(
         f"Within {attempts} attempts, {duplicates} doubled deliveries and "
         f"{operators} interventions by an operator.",
@@ -151,9 +155,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _tell(definition: Definition, values: dict[str, Any], found: Findings) -> None:
+def _tell(
+    definition: Definition, values: dict[str, Any], found: Findings, *, as_child: bool = False
+) -> None:
     """`values`: which of several cases this is."""
-    name = f"{definition.name}@{definition.version}"
+    name = f"{definition.name}@{definition.version}" + (" as a step" if as_child else "")
     if values:
         console.print(f"{name} with {msgspec.json.encode(values).decode()}:", style="dim")
     cost = f"{found.states:,} states, {found.transitions:,} transitions, {found.took_s:.1f} s"

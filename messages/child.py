@@ -30,7 +30,7 @@ class StartChild(_OfParent, frozen=True, kw_only=True, tag="saga.StartChild.v1")
 
     definition: str
     version: int
-    params: dict[str, Any]
+    params: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 class UndoChild(_OfParent, frozen=True, kw_only=True, tag="saga.UndoChild.v1"):

@@ -19,7 +19,7 @@ from messages.saga import (
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import Saga
 from orchestrator.service import INPUTS
-from saga_definitions.dsl import Definition, command, define, nested, step, wait_for
+from saga_definitions.dsl import Definition, Params, command, define, nested, step, wait_for
 from saga_definitions.registry import Registry
 from tests.orchestrator.graphs import MONEY, UNDO, MoveParams, node
 from tests.saga_definitions.bank import NOW_MS, SAGA, Bank
@@ -33,6 +33,7 @@ GIVEN: Any = {
 }
 PARAMS: Any = {"source": "alice", "target": "bob", "amount_minor": 100, "currency": "EUR"}
 DAY_MS = 86_400_000
+SLOW: Any = {"deadline_ms": 3_600_000}
 
 
 def pay(name: str = "pay", *before: Any) -> Definition:
@@ -404,3 +405,10 @@ def test_what_is_declined_past_the_pivot_is_tried_again_by_another_child() -> No
     assert it.state == ("completed", "")
     assert begun(it) == [child_of(it), child_of(it, life=1)]
     assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
+
+
+def test_a_child_may_have_no_parameters() -> None:
+    still = define("still", version=1, params=Params(), steps=(wait_for("word", timeout_ms=1_000),))
+    it = bank(parent(nested("still", still, given={}), node("end", "still", pivot=True), **SLOW))
+    it.start("parent", **PARAMS)
+    assert child(it, "still").waiting_beside("") == "word"
