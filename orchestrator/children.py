@@ -47,7 +47,7 @@ def start_child(
         begun = saga.fingerprint != _NOT_BEGUN
         if not _belongs(saga, asking) or (begun and saga.fingerprint != body):
             return [_declined(message, asking, now_ms, REUSED, "the id is another saga's")]
-        if saga.state in FINISHED:
+        if isinstance(saga, Finished) or saga.state in FINISHED:
             return [answer_parent(saga.id, saga.state, saga.reason, asking, now_ms)]
         if saga.parent is not None and saga.parent.direction == "undo":
             return [_declined(message, asking, now_ms, VOIDED, "it is being taken back")]
