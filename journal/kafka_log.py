@@ -20,7 +20,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     IllegalStateError,
     InvalidTimestampError,
-    KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
     for_code,
@@ -105,10 +104,10 @@ class KafkaLog:
             try:
                 await _within(admin.start(), _START_S)
             except asyncio.CancelledError:
-                await _bounded(admin.close())
+                await stop_client(admin)
                 raise
             except (KafkaError, OSError, TimeoutError) as error:
-                await _bounded(admin.close())
+                await stop_client(admin)
                 if time.monotonic() >= deadline:
                     raise LogUnreachable(self._address.bootstrap, timeout_s, str(error)) from error
                 if not said:
@@ -125,9 +124,9 @@ class KafkaLog:
 
     async def close(self) -> None:
         if self._offsets is not None:
-            await _bounded(self._offsets.stop())
+            await stop_client(self._offsets)
         if self._admin is not None:
-            await _bounded(self._admin.close())
+            await stop_client(self._admin)
 
     def physical(self, topic: str) -> str:
         return self._address.prefix + topic
@@ -199,7 +198,7 @@ class KafkaLog:
             if consumer is not None and self._offsets is consumer:
                 # It may ask the same silent broker again and again.
                 self._offsets = None
-                await _bounded(consumer.stop())
+                await stop_client(consumer)
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
 
@@ -208,7 +207,7 @@ class KafkaLog:
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
             raise
         return consumer
 
@@ -283,7 +282,7 @@ class KafkaWriter:
                 try:
                     await _within(producer.start(), _START_S)
                 except BaseException:
-                    await _bounded(producer.stop())
+                    await stop_client(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -292,7 +291,7 @@ class KafkaWriter:
         self._spent = True
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await _bounded(producer.stop())
+            await stop_client(producer)
 
 
 class KafkaReader:
@@ -357,7 +356,7 @@ class KafkaReader:
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
             raise
         consumer.assign(list(self._places))
         for at, place in self._places.items():
@@ -368,7 +367,7 @@ class KafkaReader:
     async def _drop(self) -> None:
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
 
     async def close(self) -> None:
         await self._drop()
@@ -381,9 +380,32 @@ async def _within(awaited: Awaitable[T], timeout_s: float) -> T:
         return await awaited
 
 
-async def _bounded(stopping: Any) -> None:
-    """Stop a client that might hang or fail: it is being thrown away in any case."""
+async def stop_client(
+    client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient, timeout_s: float = _STOP_S
+) -> None:
+    """Stop a client that might hang or fail. The client's own stop ends at the first of its parts
+    that does not; what is left would go on without an owner, over connections that stay open."""
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
-        await _within(stopping, _STOP_S)
-    except (KafkaError, KafkaConnectionError, OSError, TimeoutError) as error:
+        await _within(stop(), timeout_s)
+    except (KafkaError, OSError, TimeoutError) as error:
         log_event.info("client_stop_failed", cause=repr(error))
+        await _cut_off(client)
+
+
+async def _cut_off(client: Any) -> None:
+    coordinator = getattr(client, "_coordinator", None)
+    if coordinator is not None:
+        await _bounded(coordinator._stop_heartbeat_task())
+        await _bounded(coordinator._stop_commit_offsets_refresh_task())
+    for name in ("_fetcher", "_sender", "_client", "client"):
+        part = getattr(client, name, None)
+        if part is not None:
+            await _bounded(part.close())
+
+
+async def _bounded(closing: Awaitable[None]) -> None:
+    try:
+        await _within(closing, _STOP_S)
+    except (KafkaError, OSError, TimeoutError) as error:
+        log_event.info("client_cut_off", cause=repr(error))

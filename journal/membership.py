@@ -18,7 +18,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from journal.kafka_log import KafkaAddress
+from journal.kafka_log import KafkaAddress, stop_client
 
 log_event = structlog.get_logger("journal.membership")
 
@@ -80,8 +80,4 @@ async def take_part(
             log_event.warning("membership_lost", group=group, cause=repr(error))
             await asyncio.sleep(_PAUSE_S)
         finally:
-            try:
-                async with asyncio.timeout(_PAUSE_S):
-                    await consumer.stop()
-            except (KafkaError, OSError, TimeoutError) as error:
-                log_event.info("membership_stop_failed", cause=repr(error))
+            await stop_client(consumer, _PAUSE_S)
