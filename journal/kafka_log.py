@@ -235,16 +235,18 @@ class KafkaWriter:
         try:
             producer = self._producer or await self._start()
             batch = producer.create_batch()
-            for entry in entries:
-                added = batch.append(
+            fits = all(
+                batch.append(
                     key=entry.key,
                     value=entry.value,
                     timestamp=entry.timestamp_ms,
                     headers=[*entry.headers],
                 )
-                # The client takes a first record of any size; the broker would refuse it.
-                if added is None or batch.size() > self.max_batch_bytes:
-                    raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
+                for entry in entries
+            )
+            # The client takes a first record of any size; the broker would refuse it.
+            if not fits or batch.size() > self.max_batch_bytes:
+                raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
             batch.close()
             topic = self._address.prefix + place.topic
             async with asyncio.timeout(_APPEND_S):
