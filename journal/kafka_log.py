@@ -203,6 +203,13 @@ class KafkaLog:
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
 
+    async def is_alone(self, place: Place) -> bool:
+        found = await self._ask("describe_topics", [self.physical(place.topic)])
+        for partition in found[0]["partitions"] if found else ():
+            if partition["partition"] == place.partition:
+                return len(partition["isr"]) <= 1 < len(partition["replicas"])
+        return False
+
     async def _start_offsets(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
         try:
