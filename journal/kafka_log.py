@@ -1,6 +1,6 @@
 # aiokafka has no types: what comes out of it is pinned down by casts and annotations here.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
 """The log port on Kafka, by aiokafka. It holds the work-rounds for the client's faults.
 
 Writers are idempotent producers with acks=all that live as long as nothing is in doubt; readers
@@ -26,6 +26,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
+from journal.kafka_client import METADATA_MS, stay_current
 from journal.log import (
     AppendInDoubt,
     BatchTooLarge,
@@ -52,6 +53,8 @@ looked up anew. Clients ask one broker after the other, so a hung one costs this
 _START_S: Final = 15.0
 _APPEND_S: Final = 15.0
 _STOP_S: Final = 5.0
+_STALE_S: Final = 5.0
+"""After this a broker that was frozen knows that it is no leader any more, and so do clients."""
 _TOPIC_EXISTS: Final = 36
 _RETRY_PAUSE_S: Final = 0.5
 
@@ -78,6 +81,7 @@ class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
             "bootstrap_servers": self.bootstrap,
             "client_id": self.client_id,
             "request_timeout_ms": request_ms,
+            "metadata_max_age_ms": METADATA_MS,
             "security_protocol": self.security_protocol,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,
@@ -101,6 +105,7 @@ class KafkaLog:
         said = False
         while True:
             admin = AIOKafkaAdminClient(**self._address.client_options())
+            stay_current(admin._client)
             try:
                 await _within(admin.start(), _START_S)
             except asyncio.CancelledError:
@@ -202,8 +207,16 @@ class KafkaLog:
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
 
+    async def is_alone(self, place: Place) -> bool:
+        found = await self._ask("describe_topics", [self.physical(place.topic)])
+        for partition in found[0]["partitions"] if found else ():
+            if partition["partition"] == place.partition:
+                return len(partition["isr"]) <= 1 < len(partition["replicas"])
+        return False
+
     async def _start_offsets(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
+        stay_current(consumer._client)
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:
@@ -281,6 +294,7 @@ class KafkaWriter:
                     max_request_size=self.max_batch_bytes + 64 * 1024,
                     retry_backoff_ms=20,
                 )
+                stay_current(producer.client)
                 try:
                     await _within(producer.start(), _START_S)
                 except BaseException:
@@ -310,11 +324,12 @@ class KafkaReader:
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
         try:
             consumer = self._consumer or await self._start()
-            found = await consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
-        except OffsetOutOfRangeError as error:
-            at, position = next(iter(cast("dict[TopicPartition, int]", error.args[0]).items()))
-            place = self._places[at]
-            raise PositionLost(place, position, *await self._bounds(at)) from error
+            try:
+                found = await consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            except OffsetOutOfRangeError as error:
+                for at, position in cast("dict[TopicPartition, int]", error.args[0]).items():
+                    await self._doubt(consumer, at, position)
+                return {}
         except UnicodeDecodeError as error:
             # What came before it in the batch is lost to this consumer; nobody has seen it yet.
             await self._drop()
@@ -333,16 +348,18 @@ class KafkaReader:
             answer[place] = records
         return answer
 
-    async def _bounds(self, at: TopicPartition) -> tuple[int, int]:
-        if self._consumer is None:
-            return -1, -1
-        try:
-            async with asyncio.timeout(_START_S):
-                first = await self._consumer.beginning_offsets([at])
-                end = await self._consumer.end_offsets([at])
-        except (KafkaError, TimeoutError):
-            return -1, -1
-        return cast("int", first[at]), cast("int", end[at])
+    async def _doubt(self, consumer: AIOKafkaConsumer, at: TopicPartition, position: int) -> None:
+        """A broker says that `position` is out of range. Raises PositionLost if that lasts: one
+        that was frozen takes itself for the leader still, and lacks what its successor has."""
+        deadline = time.monotonic() + _STALE_S
+        while True:
+            first = cast("int", (await _within(consumer.beginning_offsets([at]), _START_S))[at])
+            end = cast("int", (await _within(consumer.end_offsets([at]), _START_S))[at])
+            if position < first or (position > end and time.monotonic() > deadline):
+                raise PositionLost(self._places[at], position, first, end)
+            await asyncio.sleep(_RETRY_PAUSE_S)
+            if position <= end:
+                return
 
     async def _start(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -355,6 +372,7 @@ class KafkaReader:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             retry_backoff_ms=50,
         )
+        stay_current(consumer._client)
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:

@@ -159,7 +159,12 @@ class Log(Protocol):
         ...
 
     async def bounds(self, place: Place) -> tuple[int, int]:
-        """The first offset held, and the next one to be written."""
+        """The first offset held, and the next one to be written. A leader that `is_alone` may give
+        an end that is too low, until another replica is in sync."""
+        ...
+
+    async def is_alone(self, place: Place) -> bool:
+        """Whether the leader is in sync with none of its other replicas."""
         ...
 
     def writer(self) -> Writer: ...

@@ -6,7 +6,7 @@ and comes back within the session time gets its partitions back at once, without
 
 # pyright: reportUnknownMemberType=false, reportMissingTypeArgument=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportPrivateUsage=false
 
 import asyncio
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from journal.kafka_client import stay_current
 from journal.kafka_log import KafkaAddress, stop_client
 
 log_event = structlog.get_logger("journal.membership")
@@ -70,6 +71,7 @@ async def take_part(
             max_poll_interval_ms=60_000,
         )
         try:
+            stay_current(consumer._client)
             consumer.subscribe([address.prefix + topic], listener=_Listener(group, on_change))
             async with asyncio.timeout(_START_S):
                 await consumer.start()

@@ -56,6 +56,9 @@ class GatedLog(Log):
         await self._gate.passed()
         return await self._log.bounds(place)
 
+    async def is_alone(self, place: Place) -> bool:
+        return await self._log.is_alone(place)
+
     def writer(self) -> Writer:
         return _GatedWriter(self._log, self._weather, self._gate)
 
