@@ -108,6 +108,13 @@ KINDS: Final[dict[str, Kind]] = {
     "too-many-requests": Kind(
         429, "Too many requests wait", "More wait than can be taken.", _SAME_KEY, 1
     ),
+    "too-many-streams": Kind(
+        503,
+        "Too many event streams are open",
+        "This server follows as many sagas at once as it may.",
+        "Ask for the saga's timeline from time to time instead, or come back later.",
+        10,
+    ),
     "internal-error": Kind(500, "The server failed", "This is a fault of the server.", _SAME_KEY),
     "no-answer": Kind(
         503,

@@ -13,7 +13,7 @@ from api.description import asked, documented, looked_up
 from api.gateway import Gateway, Refused, SagaNews
 from api.problems import Problem, in_body, invalid
 from api.schemas import TransferBody, TransferStarted, TransferView
-from api.views import caught_up, no_store, transfer_view
+from api.views import caught_up, no_store, transfer_view, unknown
 from journal.clock import Clock
 from messages.identity import fingerprint, saga_id
 from messages.saga import StartSaga
@@ -121,10 +121,5 @@ async def get_transfer(
     reached = await caught_up(state.engine, after)
     row = await queries.saga(state.engine, transfer_id)
     if row is None:
-        raise Problem(
-            "transfer-unknown",
-            "there is no such transfer"
-            if reached
-            else "the read model has not come as far as `after` yet; ask again",
-        )
+        raise unknown("transfer-unknown", "there is no such transfer", reached=reached)
     return Response(transfer_view(row), headers=no_store)

@@ -86,9 +86,10 @@ def shipped() -> Registry:
     return Registry(_SHIPPED)
 
 
-def configured(payout_accounts: Mapping[str, str]) -> Registry:
+def configured(payout_accounts: Mapping[str, str], more: Iterable[Definition] = ()) -> Registry:
     """The definitions of a bank with these settings: `external_payout` only where somebody carries
-    money out, that is, where there are settlement accounts (currency -> account)."""
-    if not payout_accounts:
-        return shipped()
-    return Registry((*_SHIPPED, external_payout(payout_accounts)))
+    money out, that is, where there are settlement accounts (currency -> account). `more`: besides
+    those that ship."""
+    outside = (external_payout(payout_accounts),) if payout_accounts else ()
+    own = tuple(more)
+    return Registry((*_SHIPPED, *outside, *own)) if outside or own else shipped()

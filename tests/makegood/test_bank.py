@@ -224,6 +224,35 @@ async def test_a_file_is_submitted_twice_and_moves_once(bank: Bank, tmp_path: Pa
     assert (status, "insufficient_funds" in said) == (1, True), said
 
 
+async def test_a_saga_is_followed_to_its_end(bank: Bank):
+    body = {
+        "definition": "scheduled_transfer",
+        "source": ACCOUNTS[0],
+        "target": ACCOUNTS[1],
+        "amount_minor": 1,
+        "currency": "EUR",
+        "execute_at": "2999-01-01T00:00:00Z",
+    }
+    async with Client(bank.url) as client:
+        saga = await client.transfer("followed", body)
+        assert saga.reason == "waiting"
+        following = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "makegood", "saga", "show", saga.id, "--follow"),
+            env={**os.environ, "COLUMNS": "160", "MAKEGOOD_API_URL": bank.url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert following.stdout is not None
+        async with asyncio.timeout(30):
+            while b" waits, " not in (line := await following.stdout.readline()):
+                assert line, "it ended before the saga did"
+        order = {"who": "ann", "why": "ticket 7"}
+        await client.order(f"/sagas/{saga.id}/cancel", "cancel-followed", order)
+        rest, _ = await asyncio.wait_for(following.communicate(), 30)
+    assert following.returncode == 0
+    assert b"cancel by ann: ticket 7" in rest
+    assert b"compensated: cancelled" in rest
+
+
 async def test_the_audit_command_says_yes_and_after_tampering_no(bank: Bank):
     async with Client(bank.url) as client:
         await pay(client, 3, seed=31)
