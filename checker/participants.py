@@ -1,4 +1,5 @@
-"""What a participant may make of a command: an abstraction of `account_service.ledger`.
+"""What a participant may make of a command: an abstraction of `account_service.ledger`, and of
+`participant.effects`.
 
 It remembers effects as the ledger does: an effect is applied once, a repetition hears the first
 outcome, an undo that finds nothing voids its effect. But what it has no memory of it decides as it
@@ -19,7 +20,8 @@ NO_HOLD: Final = "hold_unknown"
 UNDER_WAY: Final = "effect_in_progress"
 """Of an undo: what it takes back is being done, by a participant that takes its time."""
 
-_ACCOUNTS: Final = "account."
+_AT_ONCE: Final = ("account.", "claims.")
+"""Commands of the bank's own services: their outcome is known as soon as they have come."""
 _MOVES: Final = {
     "account.Debit.v1": -1,
     "account.Credit.v1": 1,
@@ -59,7 +61,7 @@ def react(
         return Reaction(text or f"is refused: {reason}", faults, after, answer)
 
     known = world.effect(order.effect)
-    if not order.type.startswith(_ACCOUNTS):
+    if not order.type.startswith(_AT_ONCE):
         # What it does not know yet may still be done: a command stays under way.
         after = world if order.is_enquiry else before
         yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)

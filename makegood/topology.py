@@ -4,16 +4,21 @@ import structlog
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
+from claims.service import TOPICS as CLAIMS
+from claims.service import claims_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
+from messages.claims import ClaimCommand
+from messages.participant import Enquire
 from messages.participants import PAYOUTS, Participant
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from participant.effects import EffectEvent
 from saga_definitions.registry import Registry, configured
 
 log_event = structlog.get_logger("makegood.topology")
@@ -36,13 +41,14 @@ async def create_topics(log: Log, partitions: int) -> None:
         [
             *ACCOUNT.specs(partitions),
             *ORCHESTRATOR.specs(partitions),
+            *CLAIMS.specs(partitions),
             dead_letter_spec(1),
         ]
     )
 
 
 def outside(settings: Settings) -> tuple[Participant, ...]:
-    """The participants that this bank asks, besides the accounts."""
+    """The participants that this bank asks, besides its own services."""
     return (PAYOUTS,) if settings.payout_accounts else ()
 
 
@@ -76,10 +82,21 @@ def accounts(
     )
 
 
+def claims(
+    settings: Settings, tuning: Tuning | None = None
+) -> Service[ClaimCommand | Enquire, EffectEvent]:
+    return claims_service(
+        settings.partitions,
+        {ORCHESTRATOR.input: settings.partitions},
+        effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS),
+        tuning=tuning,
+    )
+
+
 def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput, SagaEvent]:
     return orchestrator(
         settings.partitions,
-        {ACCOUNT.input: settings.partitions},
+        {ACCOUNT.input: settings.partitions, CLAIMS.input: settings.partitions},
         definitions=definitions(settings),
         memory_horizon_ms=round(settings.saga_memory_days * DAY_MS),
         tuning=tuning,

@@ -224,32 +224,7 @@ class Effects:
         at = self.under_way.get(effect_id)
         if at is None or at.begun.attempt != run:
             return None
-        begun = at.begun
-        result: Result = {}
-        match outcome:
-            case Applied():
-                kind, reason, detail, result = "applied", "", "", outcome.result
-            case Declined():
-                kind, reason, detail = "declined", outcome.reason, outcome.detail
-            case Unknown():
-                never = outcome.never_came and begun.enquire
-                kind, detail = "unknown", outcome.detail
-                reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
-        return EffectSettled(
-            key=begun.key,
-            effect_id=effect_id,
-            at_ms=max(now_ms, self.clock_ms),
-            attempt=at.attempt,
-            saga_id=begun.saga_id,
-            step=begun.step,
-            direction=begun.direction,
-            reply_to=begun.reply_to,
-            outcome=kind,
-            result=result,
-            reason=reason,
-            detail=detail[:1_000],
-            undoes=begun.undoes,
-        )
+        return settled(at.begun, at.attempt, outcome, max(now_ms, self.clock_ms))
 
     def _is_expired(self, command: StepCommand, now_ms: int) -> bool:
         return now_ms - command.issued_at_ms >= self._horizon_ms
@@ -378,6 +353,35 @@ def _packed(
 
 def _head(clock_ms: int, parts: tuple[list[msgspec.Raw], list[msgspec.Raw]]) -> dict[str, object]:
     return {"clock_ms": clock_ms, "under_way": parts[0], "known": parts[1]}
+
+
+def settled(begun: EffectBegun, attempt: int, outcome: Outcome, at_ms: int) -> EffectSettled:
+    """What follows from the handler's word about the effect; `attempt`: the last one that asked."""
+    result: Result = {}
+    match outcome:
+        case Applied():
+            kind, reason, detail, result = "applied", "", "", outcome.result
+        case Declined():
+            kind, reason, detail = "declined", outcome.reason, outcome.detail
+        case Unknown():
+            never = outcome.never_came and begun.enquire
+            kind, detail = "unknown", outcome.detail
+            reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
+    return EffectSettled(
+        key=begun.key,
+        effect_id=begun.effect_id,
+        at_ms=at_ms,
+        attempt=attempt,
+        saga_id=begun.saga_id,
+        step=begun.step,
+        direction=begun.direction,
+        reply_to=begun.reply_to,
+        outcome=kind,
+        result=result,
+        reason=reason,
+        detail=detail[:1_000],
+        undoes=begun.undoes,
+    )
 
 
 def answer(event: EffectEvent) -> StepApplied | StepDeclined | None:

@@ -23,8 +23,9 @@ from saga_definitions.params import (
     Problem,
     Rate,
     Text,
+    Transfer,
 )
-from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
+from saga_definitions.rules import AddUp, AtMost, Converted, Differ, Rule, check
 from saga_definitions.steps import (
     Condition,
     Step,
@@ -43,6 +44,7 @@ __all__ = [
     "Account",
     "AddUp",
     "Amount",
+    "AtMost",
     "Condition",
     "Converted",
     "Currency",
@@ -58,6 +60,7 @@ __all__ = [
     "Retry",
     "Step",
     "Text",
+    "Transfer",
     "ask",
     "choose",
     "command",
