@@ -41,7 +41,7 @@ _QUOTAS_PER_CHUNK: Final = SNAPSHOT_CHUNK_BYTES // 128
 class ClaimsMachine:
     """Implements `journal.machine.Machine[ClaimCommand | Enquire, EffectEvent]`.
 
-    Quotas are kept for ever: about 250 bytes for each transfer that was ever reversed.
+    Quotas are kept for ever: about 300 bytes for each transfer that was ever reversed.
     """
 
     def __init__(self, effect_horizon_ms: int) -> None:

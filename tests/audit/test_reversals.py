@@ -1,6 +1,6 @@
 """What the audit makes of claims and of reversals: each lie is named with its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +16,21 @@ from tests.audit.worked import CLAIMS, ORIGINAL, SAGAS, change, events, insert, 
 Tampering = Callable[[MemoryLog], tuple[Place, int]]
 
 
-async def test_what_was_reversed_is_right():
-    report = await audit(await reversed_bank())
+@pytest.fixture(scope="module")
+async def written() -> MemoryLog:
+    return await reversed_bank()
+
+
+@pytest.fixture
+def log(written: MemoryLog) -> Iterator[MemoryLog]:
+    """What the bank wrote, to be tampered with."""
+    before = {place: list(records) for place, records in written.records.items()}
+    yield written
+    written.records = before
+
+
+async def test_what_was_reversed_is_right(log: MemoryLog) -> None:
+    report = await audit(log)
     assert report.violations == []
     assert report.counts.sagas == {"compensated": 2, "completed": 5}
     assert report.pending_links == []
@@ -128,8 +141,9 @@ CHECKS: dict[Tampering, str] = {
 
 
 @pytest.mark.parametrize("tamper", CHECKS, ids=[one.__name__.strip("_") for one in CHECKS])
-async def test_what_was_tampered_with_is_named_with_its_place(tamper: Tampering) -> None:
-    log = await reversed_bank()
+async def test_what_was_tampered_with_is_named_with_its_place(
+    log: MemoryLog, tamper: Tampering
+) -> None:
     place, offset = tamper(log)
     report = await audit(log)
     named = {(one.check, one.place, one.offset) for one in report.violations}
@@ -146,24 +160,23 @@ async def test_what_was_tampered_with_is_named_with_its_place(tamper: Tampering)
         {"currency": "USD"},
     ],
 )
-async def test_a_reversal_of_what_never_was_is_found(params: dict[str, object]) -> None:
-    log = await reversed_bank()
+async def test_a_reversal_of_what_never_was_is_found(
+    log: MemoryLog, params: dict[str, object]
+) -> None:
     _, offset = _started(log, "r1", **params)
     report = await audit(log)
     named = {(one.check, one.offset) for one in report.violations}
     assert ("reversal_original", offset) in named
 
 
-async def test_a_reversal_of_a_transfer_that_did_not_complete_is_found() -> None:
-    log = await reversed_bank()
+async def test_a_reversal_of_a_transfer_that_did_not_complete_is_found(log: MemoryLog) -> None:
     _, offset = _started(log, ORIGINAL, amount_minor=99)
     report = await audit(log)
     assert "reversal_original" in {one.check for one in report.violations}
     assert offset < min(one.offset or 0 for one in report.violations)
 
 
-async def test_an_undo_that_voids_a_claim_that_stands_is_found() -> None:
-    log = await reversed_bank()
+async def test_an_undo_that_voids_a_claim_that_stands_is_found(log: MemoryLog) -> None:
     offset, settled = _settled(log, "r1")
     told = EffectTold(
         key=settled.key,
