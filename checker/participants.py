@@ -27,9 +27,10 @@ _MOVES: Final = {
     "account.Credit.v1": 1,
     "account.CreditOnHold.v1": 1,
 }
-_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1"))
+_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1", "claims.AcquireLock.v1"))
 _CAPTURE: Final = "account.Capture.v1"
-_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
+_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1", "claims.ReleaseLock.v1"))
+"""A lock is held and released like a hold."""
 
 
 class Reaction(NamedTuple):
@@ -116,7 +117,8 @@ def _reasons(world: World, order: Order, refusals: tuple[str, ...]) -> tuple[str
 
 
 def _hold(world: World, order: Order) -> Effect | None:
-    hold = world.effect(content(order.fields).get("hold_id", ""))
+    fields = content(order.fields)
+    hold = world.effect(fields.get("hold_id") or fields.get("lock_id", ""))
     return hold if hold and hold.outcome == "applied" and hold.order.type in _HOLDS else None
 
 
@@ -173,7 +175,7 @@ def transit(world: World) -> dict[str, int]:
 
 
 def held(world: World) -> list[str]:
-    """The steps whose holds stand."""
+    """The steps whose holds stand, or whose locks are held."""
     return [
         e.order.step for e in world.effects if e.order.type in _HOLDS and e.outcome == "applied"
     ]

@@ -8,7 +8,7 @@ from typing import assert_never
 
 import msgspec
 
-from messages.claims import Claim, ClaimCommand, GiveBack
+from messages.claims import Claim, GiveBack, QuotaCommand
 from messages.wire import type_name
 from participant.outcomes import Applied, Declined
 
@@ -23,7 +23,7 @@ class Quota(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class QuotaBroken(Exception):
     """A claim is said to be applied that can't have been: the journal is not what was written."""
 
-    def __init__(self, quota: Quota | None, command: ClaimCommand) -> None:
+    def __init__(self, quota: Quota | None, command: QuotaCommand) -> None:
         claimed = quota.claimed if quota else 0
         super().__init__(
             f"{type_name(command)} of {command.amount_minor} can't have been applied to quota "
@@ -34,7 +34,7 @@ class QuotaBroken(Exception):
         self.command = command
 
 
-def decide(quota: Quota | None, command: ClaimCommand) -> Applied | Declined:
+def decide(quota: Quota | None, command: QuotaCommand) -> Applied | Declined:
     """What becomes of `command`; `quota` None: nothing of it was claimed so far. Never raises."""
     match command:
         case Claim():
@@ -57,7 +57,7 @@ def _claim(quota: Quota, command: Claim) -> Applied | Declined:
     return Applied()
 
 
-def evolve(quota: Quota | None, command: ClaimCommand) -> Quota:
+def evolve(quota: Quota | None, command: QuotaCommand) -> Quota:
     """The quota after `command` was applied. Raises `QuotaBroken` when it can't have been."""
     if not isinstance(decide(quota, command), Applied):
         raise QuotaBroken(quota, command)

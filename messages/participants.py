@@ -21,7 +21,7 @@ from messages.account import (
     RefusalReason,
     Release,
 )
-from messages.claims import Claim, GiveBack
+from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
 from messages.participant import StepCommand
 from messages.payout import SendPayout
 
@@ -103,13 +103,18 @@ ACCOUNTS: Final = Participant(
 CLAIMS: Final = Participant(
     name="claims",
     key="resource",
-    commands=frozenset({Claim, GiveBack}),
-    inverse={Claim: GiveBack, GiveBack: None},
-    refusals=frozenset(("limit_exceeded", "limit_differs", "not_claimed")),
+    commands=frozenset(get_args(ClaimCommand)),
+    inverse={Claim: GiveBack, GiveBack: None, AcquireLock: ReleaseLock, ReleaseLock: None},
+    refusals=frozenset(
+        (
+            *("limit_exceeded", "limit_differs", "not_claimed"),
+            *("queue_full", "lock_timeout", "lock_held", "lock_unknown"),
+        )
+    ),
     partitions=0,
     max_unanswered=0,
 )
-"""The bank's own, too: what sagas take shares of."""
+"""The bank's own, too: what sagas take shares of, and what they lock."""
 
 PAYOUTS: Final = Participant(
     name="payout",

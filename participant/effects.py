@@ -180,12 +180,7 @@ class Effects:
             return _told(command, key, now_ms, "effect_expired")
         if len(self.under_way) >= self._max_under_way:
             return _put_off(command, key, now_ms, "participant_busy")
-        return EffectBegun(
-            fingerprint=number,
-            command=msgspec.Raw(encode(command)),
-            undoes=command.undoes,
-            **_common(command, key, now_ms),
-        )
+        return begun(command, key, now_ms)
 
     def _nothing_to_undo(self, command: StepCommand, key: str, now_ms: int) -> EffectTold | None:
         """The answer to a compensation that the handler need not hear of; None if it must."""
@@ -197,11 +192,7 @@ class Effects:
                 return _told(command, key, now_ms, "effect_expired")
         elif forward.outcome in ("applied", "unknown"):
             return None
-        return EffectTold(
-            voids=command.undoes,
-            fingerprint=fingerprint(command),
-            **_common(command, key, now_ms),
-        )
+        return voiding(command, key, now_ms)
 
     def _enquired(
         self, command: Enquire, key: str, now_ms: int, at: UnderWay | None, known: Known | None
@@ -353,6 +344,25 @@ def _packed(
 
 def _head(clock_ms: int, parts: tuple[list[msgspec.Raw], list[msgspec.Raw]]) -> dict[str, object]:
     return {"clock_ms": clock_ms, "under_way": parts[0], "known": parts[1]}
+
+
+def begun(command: StepCommand, key: str, at_ms: int) -> EffectBegun:
+    """The handler is asked for what `command` says."""
+    return EffectBegun(
+        fingerprint=fingerprint(command),
+        command=msgspec.Raw(encode(command)),
+        undoes=command.undoes,
+        **_common(command, key, at_ms),
+    )
+
+
+def voiding(command: StepCommand, key: str, at_ms: int) -> EffectTold:
+    """The compensation `command` finds nothing: what it would take back won't be done any more."""
+    return EffectTold(
+        voids=command.undoes,
+        fingerprint=fingerprint(command),
+        **_common(command, key, at_ms),
+    )
 
 
 def settled(begun: EffectBegun, attempt: int, outcome: Outcome, at_ms: int) -> EffectSettled:

@@ -34,8 +34,10 @@ from saga_definitions.steps import (
     command,
     condition,
     effect_of,
+    lock,
     result_of,
     step,
+    unlock,
     wait_for,
     wait_until,
 )
@@ -67,8 +69,10 @@ __all__ = [
     "condition",
     "define",
     "effect_of",
+    "lock",
     "result_of",
     "step",
+    "unlock",
     "wait_for",
     "wait_until",
 ]

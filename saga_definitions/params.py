@@ -49,6 +49,14 @@ class Ref(Generic[T]):
     wire: Any = None
 
 
+def written(value: object) -> object:
+    """What a command's field says, to be compared with another's: equal when it stands for the
+    same."""
+    if isinstance(value, Lookup):
+        return (value.path, value.table)
+    return value.path if isinstance(value, Ref) else value
+
+
 class Param(Ref[T]):
     """A parameter of a saga; as an attribute of `Params` it takes its name from there."""
 

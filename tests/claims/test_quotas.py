@@ -8,31 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claims.machine import ClaimsMachine
 from claims.quotas import Quota, QuotaBroken
-from messages.claims import Claim, ClaimCommand, GiveBack
-from messages.identity import effect_id
-from messages.saga import StepApplied, StepDeclined
-from messages.wire import Codec, encode
-from participant.effects import EffectEvent, answer
-
-DAY_MS = 24 * 3_600 * 1_000
-HORIZON_MS = 7 * DAY_MS
-NOW_MS = 100 * DAY_MS
-EVENTS: Codec[EffectEvent] = Codec(EffectEvent)
-
-
-def _common(saga: str, direction: Any, attempt: int) -> dict[str, Any]:
-    return {
-        "effect_id": effect_id(saga, "claim", direction),
-        "issued_at_ms": NOW_MS,
-        "attempt": attempt,
-        "saga_id": saga,
-        "step": "claim",
-        "direction": direction,
-        "reply_to": "orchestrator.input",
-        "purpose": "reversal",
-    }
+from messages.claims import Claim, GiveBack
+from tests.claims.desk import DAY_MS, NOW_MS, Desk, asked
 
 
 def claim(
@@ -44,42 +22,13 @@ def claim(
     limit: int = 100,
     **more: Any,
 ) -> Claim:
-    common = {**_common(saga, "do", attempt), **more}
-    return Claim(**common, resource=of, amount_minor=amount, limit_minor=limit)
+    fields = {**asked(saga, "claim", "do", attempt), "purpose": "reversal", **more}
+    return Claim(**fields, resource=of, amount_minor=amount, limit_minor=limit)
 
 
 def give_back(saga: str, amount: int, attempt: int = 1, *, of: str = "transfer-1") -> GiveBack:
-    undoes = effect_id(saga, "claim", "do")
-    common = _common(saga, "undo", attempt)
-    return GiveBack(**common, resource=of, amount_minor=amount, undoes=undoes)
-
-
-class Desk:
-    """A machine that is fed commands; its events go over the wire, as in the journal."""
-
-    def __init__(self) -> None:
-        self.machine = ClaimsMachine(HORIZON_MS)
-        self.now_ms = NOW_MS
-
-    def ask(self, command: ClaimCommand) -> str:
-        """What the saga is told: "applied", or why not."""
-        told = None
-        for event in self.machine.decide(command, self.now_ms):
-            self.machine.evolve(EVENTS.decode(encode(event)))
-            told = answer(event) or told
-        assert isinstance(told, StepApplied | StepDeclined)
-        return "applied" if isinstance(told, StepApplied) else told.reason
-
-    def claimed(self, of: str = "transfer-1") -> int:
-        quota = self.machine.quotas.get(("reversal", of))
-        return 0 if quota is None else quota.claimed
-
-    def restart(self) -> None:
-        """From a snapshot, whose chunks come in any order."""
-        fresh = ClaimsMachine(HORIZON_MS)
-        for chunk in reversed(list(self.machine.snapshot())):
-            fresh.restore(chunk)
-        self.machine = fresh
+    fields = asked(saga, "claim", "undo", attempt)
+    return GiveBack(**fields, purpose="reversal", resource=of, amount_minor=amount)
 
 
 def test_claims_are_granted_up_to_the_limit_and_not_a_cent_more() -> None:
@@ -143,7 +92,8 @@ def test_the_first_claim_sets_the_limit() -> None:
 def test_only_an_undo_gives_back() -> None:
     desk = Desk()
     desk.ask(claim("a", 60))
-    forward = GiveBack(**_common("b", "do", 1), resource="transfer-1", amount_minor=60)
+    fields = {**asked("b", "claim", "do", 1), "purpose": "reversal"}
+    forward = GiveBack(**fields, resource="transfer-1", amount_minor=60)
     assert desk.ask(forward) == "not_claimed"
     assert desk.claimed() == 60
 
