@@ -221,6 +221,7 @@ class _Books:
 
     def _judge(self) -> None:
         """What is wrong with the sagas that are not closed: now everything is read."""
+        self.claims.judge(self._may_be_early)
         self.reversals.judge(lambda place, offset: offset >= self._relied_on[place])
         for case in self._open():
             for problem in problems(case):

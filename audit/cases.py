@@ -51,7 +51,7 @@ from saga_definitions.reversal import REVERSIBLE
 
 _WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused, SignalRefused)
 _AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated)
-_TAKEN_BACK_BY_NAME: Final = ("Debited", "Credited", "Claimed")
+_TAKEN_BACK_BY_NAME: Final = ("Debited", "Credited", "Claimed", "Locked")
 
 
 class Cases:

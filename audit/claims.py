@@ -1,5 +1,6 @@
-"""The claims, folded again from their journal: no quota is claimed above its limit, and what is
-taken back is what was claimed, once. What a saga asked for goes on to its case (`cases.py`).
+"""The claims, folded again from their journal: no quota is claimed above its limit, what is taken
+back is what was claimed, once, and a lock has one holder at a time. What a saga asked for goes on
+to its case (`cases.py`).
 
 It decodes the commands that `EffectBegun` records, and shares no rule with `claims/`.
 """
@@ -11,7 +12,8 @@ from audit.cases import Cases
 from audit.effects import claimed
 from audit.report import Findings
 from journal.log import Place
-from messages.claims import Claim, ClaimCommand
+from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
+from messages.saga import FINISHED
 from messages.wire import Codec, Undecodable
 from participant.effects import EffectBegun, EffectSettled, EffectTold
 
@@ -28,12 +30,23 @@ class _Standing(NamedTuple):
     amount: int
 
 
+class Holder(NamedTuple):
+    """Who has a lock, and where that is said."""
+
+    effect_id: str
+    saga_id: str
+    place: Place
+    offset: int
+
+
 class Claims:
-    """`claimed`: what stands of each quota; `limits`: what its first claim said."""
+    """`claimed`: what stands of each quota; `limits`: what its first claim said; `holders`: of the
+    locks that are held."""
 
     def __init__(self, cases: Cases, findings: Findings) -> None:
         self.claimed: dict[_Name, int] = {}
         self.limits: dict[_Name, int] = {}
+        self.holders: dict[_Name, Holder] = {}
         self._cases = cases
         self._findings = findings
         self._begun: dict[str, ClaimCommand] = {}
@@ -68,11 +81,48 @@ class Claims:
         if event.outcome != "applied":
             return
         name = (command.purpose, command.resource)
-        if isinstance(command, Claim):
-            self._claims(event, command, name, place, offset)
-        else:
-            self._gives_back(event, command.amount_minor, name, place, offset)
+        match command:
+            case Claim():
+                self._claims(event, command, name, place, offset)
+            case GiveBack():
+                self._gives_back(event, command.amount_minor, name, place, offset)
+            case AcquireLock():
+                self._locks(event, name, place, offset)
+            case ReleaseLock():
+                self._unlocks(event, command.lock_id, name, place, offset)
         self._cases.applied(event, place, offset, claimed(command))
+
+    def _locks(self, event: EffectSettled, name: _Name, place: Place, offset: int) -> None:
+        holder = self.holders.get(name)
+        if holder is not None:
+            expected = f"the lock {name} to be released first: {holder.effect_id} holds it"
+            self._say("lock_held", event, place, offset, expected, f"given to {event.effect_id}")
+        self.holders[name] = Holder(event.effect_id, event.saga_id, place, offset)
+
+    def _unlocks(
+        self, event: EffectSettled, lock_id: str, name: _Name, place: Place, offset: int
+    ) -> None:
+        holder = self.holders.get(name)
+        if holder is None or holder.effect_id != lock_id:
+            return
+        if holder.saga_id != event.saga_id:
+            expected = f"the lock {name} to be released by {holder.saga_id}"
+            self._say("lock_held", event, place, offset, expected, f"released by {event.saga_id}")
+        del self.holders[name]
+
+    def judge(self, may_be_early: Callable[[Place, int], bool]) -> None:
+        """When everything is read: nobody who has ended holds a lock. `may_be_early`: whether what
+        the saga did before this event may not be read."""
+        for name, holder in self.holders.items():
+            saga = self._cases.sagas.get(holder.saga_id)
+            if saga is None or may_be_early(holder.place, holder.offset):
+                continue
+            if saga.outcome.state in FINISHED:
+                expected = f"the lock {name} to be released, for the saga is {saga.outcome.state}"
+                subject = f"saga {holder.saga_id}"
+                self._findings.add(
+                    "lock_released", holder.place, holder.offset, subject, expected, "held"
+                )
 
     def _claims(
         self, event: EffectSettled, command: Claim, name: _Name, place: Place, offset: int

@@ -16,7 +16,7 @@ from messages.account import (
     Held,
     Released,
 )
-from messages.claims import Claim, ClaimCommand
+from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
 from messages.identity import effect_id
 from messages.participant import StepCommand
 from messages.saga import StepRequested
@@ -114,9 +114,17 @@ def asked_of(event: StepRequested) -> Posting:
 
 
 def claimed(command: ClaimCommand) -> Posting:
-    """What the command takes of its quota, or gives back."""
-    kind = "Claimed" if isinstance(command, Claim) else "GivenBack"
-    return Posting(kind, command.resource, command.amount_minor, command.purpose, "")
+    """What the command takes of its quota, or gives back; or which lock it takes or releases."""
+    resource, purpose = command.resource, command.purpose
+    match command:
+        case Claim():
+            return Posting("Claimed", resource, command.amount_minor, purpose, "")
+        case GiveBack():
+            return Posting("GivenBack", resource, command.amount_minor, purpose, "")
+        case AcquireLock():
+            return Posting("Locked", resource, 0, purpose, "")
+        case ReleaseLock():
+            return Posting("Unlocked", resource, 0, purpose, command.lock_id)
 
 
 def _decoded(codec: Codec[C], event: StepRequested, what: str) -> C:

@@ -20,12 +20,15 @@ from journal.log import Place
 from journal.memory_log import MemoryLog, MemoryRecord
 from journal.records import request_entry
 from journal.topics import dead_letter_spec
-from messages.account import CloseAccount, Deposit, Freeze, OpenAccount, Withdraw
+from messages.account import CloseAccount, Credit, Deposit, Freeze, OpenAccount, Withdraw
 from messages.saga import FINISHED, StartSaga
 from messages.wire import encode, type_name
 from orchestrator.service import EVENTS as SAGA_EVENTS
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from saga_definitions.dsl import Definition, command, define, lock, step, unlock
+from saga_definitions.registry import Registry
+from tests.orchestrator.graphs import MONEY, node, p
 
 ACCOUNTS, SAGAS, CLAIMS = (one.journal_at(0) for one in (ACCOUNT, ORCHESTRATOR, CLAIM))
 _EVENTS = {ACCOUNTS: ACCOUNT_EVENTS, SAGAS: SAGA_EVENTS, CLAIMS: CLAIM_EVENTS}
@@ -64,11 +67,26 @@ async def reversed_bank() -> MemoryLog:
     )
 
 
+async def locked_bank() -> MemoryLog:
+    """Two transfers from one account, each of which locks it."""
+    params = {**_move("alice", "bob", 10), "reference": ""}
+    return await _worked(
+        [("l1", "locked", params), ("l2", "locked", params)], definitions=Registry((_locked(),))
+    )
+
+
+def _locked() -> Definition:
+    held = lock("hold_it", "payroll", p.source)
+    credit = command(Credit, account_id=p.target, **MONEY)
+    steps = (held, node("debit", "hold_it"), step("pay", do=credit, pivot=True))
+    return define("locked", version=1, params=p, steps=(*steps, unlock("free", held)))
+
+
 def _move(source: str, target: str, amount_minor: int) -> dict[str, Any]:
     return {"source": source, "target": target, "amount_minor": amount_minor, "currency": "EUR"}
 
 
-async def _worked(*rounds: list[_Request]) -> MemoryLog:
+async def _worked(*rounds: list[_Request], definitions: Registry | None = None) -> MemoryLog:
     """What the bank wrote when each round of requests began after the one before had ended."""
     log = MemoryLog()
     topics = (ACCOUNT, CLAIM, ORCHESTRATOR)
@@ -79,7 +97,7 @@ async def _worked(*rounds: list[_Request]) -> MemoryLog:
     hosts: list[Host[Any, Any]] = [
         Host(log, account_service(1, answers), "accounts", clock),
         Host(log, claiming, "claims", clock),
-        Host(log, orchestrator(1, routes), "sagas", clock),
+        Host(log, orchestrator(1, routes, definitions=definitions), "sagas", clock),
     ]
     for host in hosts:
         host.own(frozenset((0,)))
