@@ -12,10 +12,12 @@ from participant.outcomes import Applied, Declined
 
 
 class Party(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who has asked for the lock: `until_ms` is how long it waits."""
+    """Who has asked for the lock. `issued_at_ms`: when it did so first, which tells it from a later
+    saga of the same name; `until_ms`: how long it waits."""
 
     effect_id: str
     saga_id: str
+    issued_at_ms: int
     until_ms: int
 
 
@@ -63,9 +65,19 @@ def release(lock: Lock, command: ReleaseLock) -> Applied | Declined:
     for party in (lock.holder, *lock.queue):
         if party is None or party.effect_id != command.lock_id:
             continue
-        if party is not lock.holder or party.saga_id != command.saga_id:
+        earlier = command.undoes != "" and party.issued_at_ms != command.issued_at_ms
+        if party is not lock.holder or party.saga_id != command.saga_id or earlier:
             return Declined("lock_unknown", "the saga does not hold it")
     return Applied()
+
+
+def undone_by(lock: Lock, command: ReleaseLock) -> Party | None:
+    """Who holds the lock or waits for it, and by `command` no longer does."""
+    asked = (command.undoes, command.issued_at_ms)
+    for party in (lock.holder, *lock.queue):
+        if party is not None and (party.effect_id, party.issued_at_ms) == asked:
+            return party
+    return None
 
 
 def joined(lock: Lock, party: Party) -> Lock:

@@ -74,16 +74,17 @@ class ClaimsMachine:
     def _undo_lock(self, message: ReleaseLock, now_ms: int) -> Sequence[EffectEvent]:
         """Whoever still waits is given up first. Who holds the lock is its own proof, however long
         ago it was asked for."""
-        waiting = self.effects.under_way.get(message.undoes)
-        if waiting is not None:
+        lock = self._lock(message)
+        party = locks.undone_by(lock, message)
+        if party is not None and party is lock.holder:
+            return self._done(message, begun(message, message.resource, now_ms))
+        if party is not None:
+            waiting = self.effects.under_way[party.effect_id]
             given_up = Declined("lock_given_up", "it is not waited for any more")
             return (
                 settled(waiting.begun, waiting.attempt, given_up, now_ms),
                 voiding(message, message.resource, now_ms),
             )
-        holder = self._lock(message).holder
-        if holder is not None and holder.effect_id == message.undoes == message.lock_id:
-            return self._done(message, begun(message, message.resource, now_ms))
         event = self.effects.decide(message, message.resource, now_ms)
         return self._done(message, event) if isinstance(event, EffectBegun) else (event,)
 
@@ -126,7 +127,7 @@ class ClaimsMachine:
         command = COMMANDS.decode(bytes(event.command))
         if isinstance(command, AcquireLock):
             until_ms = event.at_ms + command.timeout_ms
-            party = Party(event.effect_id, event.saga_id, until_ms)
+            party = Party(event.effect_id, event.saga_id, command.issued_at_ms, until_ms)
             self._keep(command, locks.joined(self._lock(command), party))
             self._wait(party)
 

@@ -26,8 +26,8 @@ def release(saga: str, attempt: int = 1, *, of: str = "alice", lock_of: str = ""
     return ReleaseLock(**fields, purpose="payroll", resource=of, lock_id=lock_id)
 
 
-def undo(saga: str, attempt: int = 1, *, of: str = "alice") -> ReleaseLock:
-    fields = asked(saga, "lock", "undo", attempt)
+def undo(saga: str, attempt: int = 1, *, of: str = "alice", **more: Any) -> ReleaseLock:
+    fields = {**asked(saga, "lock", "undo", attempt), **more}
     lock_id = effect_id(saga, "lock", "do")
     return ReleaseLock(**fields, purpose="payroll", resource=of, lock_id=lock_id)
 
@@ -99,6 +99,22 @@ def test_an_undo_releases_also_when_the_effect_is_long_forgotten() -> None:
     desk.put(acquire("b", issued_at_ms=desk.now_ms))
     assert desk.put(undo("a")) == [("a", "applied"), ("b", "applied")]
     assert desk.ask(undo("a", 2)) == "applied"
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_late_undo_takes_nothing_from_a_later_saga_of_the_same_name(holds: bool) -> None:
+    desk = Desk()
+    desk.put(acquire("a"))
+    desk.put(undo("a"))
+    desk.wait(9 * DAY_MS)
+    if not holds:
+        desk.put(acquire("other", issued_at_ms=desk.now_ms))
+    anew = acquire("a", issued_at_ms=desk.now_ms)
+    assert desk.ask(anew) == ("applied" if holds else "")
+    assert desk.ask(undo("a")) != "applied"
+    parties = desk.machine.locks["payroll", "alice"]
+    assert "a" in [party.saga_id for party in (parties.holder, *parties.queue) if party]
+    assert desk.ask(undo("a", issued_at_ms=desk.now_ms)) == "applied"
 
 
 def test_who_turns_back_while_it_waits_is_out_of_the_queue_and_never_gets_the_lock() -> None:
