@@ -74,10 +74,14 @@ EVENT_STREAM: Final = ResponseSpec(
 
 
 def asked(
-    body: type[msgspec.Struct] | None = None, *, prefers: bool = False, body_required: bool = True
+    body: type[msgspec.Struct] | None = None,
+    *,
+    prefers: bool = False,
+    reads: bool = False,
+    body_required: bool = True,
 ) -> type[Operation]:
-    """The operation of a handler that changes something."""
-    extra = [_KEY, _TENANT, *([_PREFER] if prefers else [])]
+    """The operation of a handler that changes something; `reads`: and looks something up for it."""
+    extra = [_KEY, _TENANT, *([_PREFER] if prefers else []), *([_AFTER] if reads else [])]
     wanted = None if body is None else RequestBody(_content(body), required=body_required)
     return _operation(extra, wanted)
 

@@ -90,6 +90,19 @@ KINDS: Final[dict[str, Kind]] = {
         "No saga definition has this name.",
         "Leave definition out for a plain transfer.",
     ),
+    "not-completed": Kind(
+        409,
+        "The transfer is not completed",
+        "Only what has been completed can be reversed.",
+        "Wait for its end, then ask again with ?after= and the as_of of the answer that told it. "
+        "What was compensated has moved nothing.",
+    ),
+    "not-reversible": Kind(
+        422,
+        "The transfer can't be reversed",
+        "Transfers of its definition are not reversed, nor is a reversal.",
+        "Make a transfer in the other direction.",
+    ),
     "recovery-refused": Kind(
         409,
         "The saga can't be recovered like that",

@@ -46,12 +46,14 @@ class ApiAway(Exception):
 
 
 class Transfer(NamedTuple):
-    """How a transfer stands. `running` because of `waiting`: for a person or a time."""
+    """How a transfer stands. `running` because of `waiting`: for a person or a time. `as_of`: the
+    journal position that knows of it."""
 
     id: str
     state: str
     reason: str
     replayed: bool
+    as_of: str
 
 
 class Answer(NamedTuple):
@@ -99,17 +101,19 @@ class Client:
         if self._http is not None:
             await self._http.close()
 
-    async def transfer(self, key: str, body: dict[str, Any]) -> Transfer:
+    async def transfer(self, key: str, body: dict[str, Any], after: str = "") -> Transfer:
         """Start a transfer and wait for its end, though not for a person or a time that it waits
-        for. Raises ApiError, ApiAway."""
+        for. `after`: the position that another one, which it reverses, was told to be completed
+        at. Raises ApiError, ApiAway."""
+        path = f"/transfers?after={after}" if after else "/transfers"
         headers = {"Idempotency-Key": key, "Prefer": f"wait={WAIT_S}"}
-        answer = await self.ask("POST", "/transfers", body, headers)
+        answer = await self.ask("POST", path, body, headers)
         replayed = "Idempotency-Replayed" in answer.headers
         while not _rests(answer.content):
             # Asking again under the same key waits again.
-            answer = await self.ask("POST", "/transfers", body, headers)
+            answer = await self.ask("POST", path, body, headers)
         found = answer.content
-        return Transfer(found["id"], found["state"], found["reason"], replayed)
+        return Transfer(found["id"], found["state"], found["reason"], replayed, found["as_of"])
 
     async def order(
         self, path: str, key: str, body: dict[str, Any] | None = None, method: str = "POST"

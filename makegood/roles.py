@@ -13,7 +13,7 @@ from journal.opening import check_partitions
 from journal.ownership import share
 from journal.service import Service
 from makegood.settings import Settings, SettingsError
-from makegood.topology import DAY_MS, accounts, connect, definitions, sagas
+from makegood.topology import DAY_MS, accounts, claims, connect, definitions, sagas
 from messages.participants import PAYOUTS, Participant
 from saga_definitions.dsl import Definition
 
@@ -30,6 +30,10 @@ async def run_orchestrator(settings: Settings, more: Sequence[Definition] = ()) 
 
 async def run_account_service(settings: Settings) -> None:
     await _run_service(settings, accounts(settings))
+
+
+async def run_claims(settings: Settings) -> None:
+    await _run_service(settings, claims(settings))
 
 
 async def _run_service(
@@ -141,6 +145,7 @@ async def take_part(
 ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
     "orchestrator": run_orchestrator,
     "account-service": run_account_service,
+    "claims": run_claims,
     "projector": run_projector,
     "api": run_api,
     "payout-bridge": run_payout_bridge,

@@ -6,16 +6,21 @@ import structlog
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
+from claims.service import TOPICS as CLAIMS
+from claims.service import claims_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
-from messages.participants import ACCOUNTS, PAYOUTS, Participant
+from messages.claims import ClaimCommand
+from messages.participant import Enquire
+from messages.participants import PAYOUTS, Participant
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from participant.effects import EffectEvent
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, configured
 
@@ -39,18 +44,18 @@ async def create_topics(log: Log, partitions: int) -> None:
         [
             *ACCOUNT.specs(partitions),
             *ORCHESTRATOR.specs(partitions),
+            *CLAIMS.specs(partitions),
             dead_letter_spec(1),
         ]
     )
 
 
 def outside(settings: Settings, more: Iterable[Definition]) -> tuple[Participant, ...]:
-    """The participants that this bank asks, besides the accounts."""
+    """The participants that this bank asks, besides its own services."""
     asked = {one.name: one for definition in more for one in definition.participants}
     if settings.payout_accounts:
         asked[PAYOUTS.name] = PAYOUTS
-    asked.pop(ACCOUNTS.name, None)
-    return tuple(asked.values())
+    return tuple(one for one in asked.values() if one.partitions)
 
 
 async def _create_input(log: Log, participant: Participant) -> None:
@@ -83,13 +88,24 @@ def accounts(
     )
 
 
+def claims(
+    settings: Settings, tuning: Tuning | None = None
+) -> Service[ClaimCommand | Enquire, EffectEvent]:
+    return claims_service(
+        settings.partitions,
+        {ORCHESTRATOR.input: settings.partitions},
+        effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS),
+        tuning=tuning,
+    )
+
+
 def sagas(
     settings: Settings, tuning: Tuning | None = None, more: Iterable[Definition] = ()
 ) -> Service[SagaInput, SagaEvent]:
     """`more`: definitions besides those that ship."""
     return orchestrator(
         settings.partitions,
-        {ACCOUNT.input: settings.partitions},
+        {ACCOUNT.input: settings.partitions, CLAIMS.input: settings.partitions},
         definitions=definitions(settings, more),
         memory_horizon_ms=round(settings.saga_memory_days * DAY_MS),
         tuning=tuning,

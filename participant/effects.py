@@ -195,12 +195,7 @@ class Effects:
             return _told(command, key, now_ms, "effect_expired")
         if len(self.under_way) >= self._max_under_way:
             return _put_off(command, key, now_ms, "participant_busy")
-        return EffectBegun(
-            fingerprint=number,
-            command=msgspec.Raw(encode(command)),
-            undoes=command.undoes,
-            **_common(command, key, now_ms),
-        )
+        return begun(command, key, now_ms)
 
     def _nothing_to_undo(self, command: StepCommand, key: str, now_ms: int) -> EffectTold | None:
         """The answer to a compensation that the handler need not hear of; None if it must."""
@@ -218,12 +213,7 @@ class Effects:
             return _told(command, key, now_ms, "effect_in_progress")
         if forward is not None and forward.outcome in ("applied", "unknown"):
             return None
-        return EffectTold(
-            voids=command.undoes,
-            fingerprint=fingerprint(command),
-            issued_at_ms=command.issued_at_ms,
-            **_common(command, key, now_ms),
-        )
+        return voiding(command, key, now_ms)
 
     def _enquired(
         self, command: Enquire, key: str, now_ms: int, at: UnderWay | None, known: Known | None
@@ -246,32 +236,7 @@ class Effects:
         at = self.under_way.get(effect_id)
         if at is None or at.begun.attempt != run:
             return None
-        begun = at.begun
-        result: Result = {}
-        match outcome:
-            case Applied():
-                kind, reason, detail, result = "applied", "", "", outcome.result
-            case Declined():
-                kind, reason, detail = "declined", outcome.reason, outcome.detail
-            case Unknown():
-                never = outcome.never_came and begun.enquire
-                kind, detail = "unknown", outcome.detail
-                reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
-        return EffectSettled(
-            key=begun.key,
-            effect_id=effect_id,
-            at_ms=max(now_ms, self.clock_ms),
-            attempt=at.attempt,
-            saga_id=begun.saga_id,
-            step=begun.step,
-            direction=begun.direction,
-            reply_to=begun.reply_to,
-            outcome=kind,
-            result=result,
-            reason=reason,
-            detail=detail[:1_000],
-            undoes=begun.undoes,
-        )
+        return settled(at.begun, at.attempt, outcome, max(now_ms, self.clock_ms))
 
     def _is_expired(self, command: StepCommand, now_ms: int) -> bool:
         return now_ms - command.issued_at_ms >= self._horizon_ms
@@ -408,6 +373,55 @@ def _packed(
 
 def _head(clock_ms: int, parts: tuple[list[msgspec.Raw], list[msgspec.Raw]]) -> dict[str, object]:
     return {"clock_ms": clock_ms, "under_way": parts[0], "known": parts[1]}
+
+
+def begun(command: StepCommand, key: str, at_ms: int) -> EffectBegun:
+    """The handler is asked for what `command` says."""
+    return EffectBegun(
+        fingerprint=fingerprint(command),
+        command=msgspec.Raw(encode(command)),
+        undoes=command.undoes,
+        **_common(command, key, at_ms),
+    )
+
+
+def voiding(command: StepCommand, key: str, at_ms: int) -> EffectTold:
+    """The compensation `command` finds nothing: what it would take back won't be done any more."""
+    return EffectTold(
+        voids=command.undoes,
+        fingerprint=fingerprint(command),
+        issued_at_ms=command.issued_at_ms,
+        **_common(command, key, at_ms),
+    )
+
+
+def settled(begun: EffectBegun, attempt: int, outcome: Outcome, at_ms: int) -> EffectSettled:
+    """What follows from the handler's word about the effect; `attempt`: the last one that asked."""
+    result: Result = {}
+    match outcome:
+        case Applied():
+            kind, reason, detail, result = "applied", "", "", outcome.result
+        case Declined():
+            kind, reason, detail = "declined", outcome.reason, outcome.detail
+        case Unknown():
+            never = outcome.never_came and begun.enquire
+            kind, detail = "unknown", outcome.detail
+            reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
+    return EffectSettled(
+        key=begun.key,
+        effect_id=begun.effect_id,
+        at_ms=at_ms,
+        attempt=attempt,
+        saga_id=begun.saga_id,
+        step=begun.step,
+        direction=begun.direction,
+        reply_to=begun.reply_to,
+        outcome=kind,
+        result=result,
+        reason=reason,
+        detail=detail[:1_000],
+        undoes=begun.undoes,
+    )
 
 
 def answer(event: EffectEvent) -> StepApplied | StepDeclined | None:

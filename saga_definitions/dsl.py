@@ -23,8 +23,9 @@ from saga_definitions.params import (
     Problem,
     Rate,
     Text,
+    Transfer,
 )
-from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
+from saga_definitions.rules import AddUp, AtMost, Converted, Differ, Rule, check
 from saga_definitions.steps import (
     Condition,
     Step,
@@ -33,8 +34,10 @@ from saga_definitions.steps import (
     command,
     condition,
     effect_of,
+    lock,
     result_of,
     step,
+    unlock,
     wait_for,
     wait_until,
 )
@@ -43,6 +46,7 @@ __all__ = [
     "Account",
     "AddUp",
     "Amount",
+    "AtMost",
     "Condition",
     "Converted",
     "Currency",
@@ -58,14 +62,17 @@ __all__ = [
     "Retry",
     "Step",
     "Text",
+    "Transfer",
     "ask",
     "choose",
     "command",
     "condition",
     "define",
     "effect_of",
+    "lock",
     "result_of",
     "step",
+    "unlock",
     "wait_for",
     "wait_until",
 ]

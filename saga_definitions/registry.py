@@ -11,6 +11,7 @@ from saga_definitions.dsl import Definition, DefinitionError
 from saga_definitions.external_payout import external_payout
 from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
@@ -77,6 +78,7 @@ _SHIPPED = (
     FX_TRANSFER,
     APPROVED_TRANSFER,
     SCHEDULED_TRANSFER,
+    REVERSAL,
 )
 
 

@@ -286,6 +286,7 @@ def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> 
         "approved_transfer",
         "fx_transfer",
         "reserved_transfer",
+        "reversal",
         "scheduled_transfer",
         "split_transfer",
         "transfer",
