@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from journal.memory_log import MemoryLog
 from journal.service import Service, Tuning
 from journal.topics import dead_letter_spec
+from messages.wire import Codec
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
 from simulation.api import Api
@@ -36,6 +39,23 @@ class NotSettled(Exception):
         super().__init__(what)
 
 
+class _DecodedOnce(Codec[Any]):
+    """A journal is read anew by every owner, and in the checks: its records are decoded once."""
+
+    def __init__(self, codec: Codec[Any]) -> None:
+        self._codec = codec
+        self.types = codec.types
+        self._decoded: dict[bytes, Any] = {}
+
+    def decode(self, value: bytes | None) -> Any:
+        event = self._decoded.get(value) if value is not None else None
+        if event is None:
+            event = self._codec.decode(value)
+            assert value is not None
+            self._decoded[value] = event
+        return event
+
+
 class Bank:
     """Made inside a simulated loop; `happened` counts faults and what they led to."""
 
@@ -50,7 +70,10 @@ class Bank:
         self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
         self.drawn = drawn(seed)
-        self.services = _services(conditions, self.drawn)
+        self.services = [
+            msgspec.structs.replace(one, events=_DecodedOnce(one.events))
+            for one in _services(conditions, self.drawn)
+        ]
         counts = (conditions.orchestrators, conditions.account_processes)
         self.processes: dict[str, list[Process]] = {}
         for service, count in zip(self.services, counts, strict=True):
