@@ -209,7 +209,7 @@ def places(partitions: int) -> list[Place]:
 
 def projected(rows: Rows, histories: Histories, books: Books, courses: Courses) -> Iterator[str]:
     """The rows are what the journals say. All of `histories` up to the positions of `rows`."""
-    for journal in histories.journals:
+    for journal in histories.projected:
         at = rows.positions[journal.place]
         if at.epoch != journal.epoch:
             yield f"projection: {journal.place} at {at}: the epoch in force is {journal.epoch}"
