@@ -11,6 +11,8 @@ import contextlib
 from collections import defaultdict
 from typing import Any, Final
 
+from aiokafka.client import ConnectionGroup
+
 METADATA_MS: Final = 1_000
 """So often a client asks who leads."""
 _ASKED_S: Final = (0.5, 0.5, 0.5, 0.5, 3.0)
@@ -25,10 +27,15 @@ def stay_current(client: Any) -> None:
     connect, update = client._get_conn, client._metadata_update
     connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def connect_in_time(node: object, **options: Any) -> Any:
+    async def connect_in_time(
+        node: object, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> Any:
+        connection = client._conns.get((node, group))
+        if connection is not None and connection.connected():
+            return connection
         try:
             async with asyncio.timeout(_CONNECT_S), connecting[node]:
-                return await connect(node, **options)
+                return await connect(node, group=group, no_hint=no_hint)
         except TimeoutError:
             client.force_metadata_update()
             return None
