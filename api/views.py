@@ -1,5 +1,6 @@
 """The read model's rows as answers, and the wait for the read model to have come far enough."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
@@ -7,7 +8,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from account_service.service import TOPICS as ACCOUNT
-from api.problems import Fault, invalid
+from api.problems import Fault, Problem, invalid
 from api.schemas import (
     AccountView,
     ParentView,
@@ -28,6 +29,7 @@ from read_model.telling import short_type, tell
 from read_model.timeline import Page
 
 READ_YOUR_WRITES_S: Final = 2.0
+SAGA_ID: Final = re.compile(r"[\x21-\x7e]{1,64}")
 no_store: Final = {"Cache-Control": "no-store"}
 
 _JOURNALS: Final = (ORCHESTRATOR.journal, ACCOUNT.journal)
@@ -43,6 +45,22 @@ async def caught_up(engine: AsyncEngine, after: Token | None) -> bool:
     if after.place.topic not in _JOURNALS:
         raise invalid([Fault("after", "must be a position of a journal")])
     return await queries.wait_for(engine, after.place, after.next_offset, READ_YOUR_WRITES_S)
+
+
+def unknown(kind: str, detail: str, *, reached: bool) -> Problem:
+    """What isn't there: 404, unless it may only be not there yet. `reached`: as of `caught_up`."""
+    not_yet = "the read model has not come as far as `after` yet; ask again"
+    return Problem(kind, detail if reached else not_yet)
+
+
+def unknown_saga(*, reached: bool = True) -> Problem:
+    return unknown("transfer-unknown", "there is no such saga", reached=reached)
+
+
+def check_saga_id(saga_id: str) -> None:
+    """An id that can't be one is a saga that does not exist. Raises Problem."""
+    if not SAGA_ID.fullmatch(saga_id):
+        raise unknown_saga()
 
 
 def transfer_view(row: SagaRow) -> TransferView:

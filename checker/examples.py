@@ -22,6 +22,7 @@ from saga_definitions.params import (
     Person,
     Rate,
     Text,
+    Transfer,
 )
 
 _TRIES: Final = 20_000
@@ -69,6 +70,8 @@ def _values(definition: Definition, param: Param[object], number: int) -> Sequen
             return param.choices or ("EUR", "USD")
         case Text():
             return ("text",)
+        case Transfer():
+            return ("0" * 32,)
         case Instant():
             return (_INSTANT,)
         case Rate():

@@ -1,4 +1,5 @@
-"""What a participant may make of a command: an abstraction of `account_service.ledger`.
+"""What a participant may make of a command: an abstraction of `account_service.ledger`, and of
+`participant.effects`.
 
 It remembers effects as the ledger does: an effect is applied once, a repetition hears the first
 outcome, an undo that finds nothing voids its effect. But what it has no memory of it decides as it
@@ -21,16 +22,17 @@ NO_HOLD: Final = "hold_unknown"
 UNDER_WAY: Final = "effect_in_progress"
 """Of an undo: what it takes back is being done, by a participant that takes its time."""
 
-_OURS: Final = ("account.", "saga.")
-"""Commands to those who always know what they did."""
+_AT_ONCE: Final = ("account.", "claims.", "saga.")
+"""Commands of the bank's own services: their outcome is known as soon as they have come."""
 _MOVES: Final = {
     "account.Debit.v1": -1,
     "account.Credit.v1": 1,
     "account.CreditOnHold.v1": 1,
 }
-_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1"))
+_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1", "claims.AcquireLock.v1"))
 _CAPTURE: Final = "account.Capture.v1"
-_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
+_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1", "claims.ReleaseLock.v1"))
+"""A lock is held and released like a hold."""
 _START_CHILD: Final = type_name(StartChild)
 _UNDO_CHILD: Final = type_name(UndoChild)
 
@@ -69,7 +71,7 @@ def react(
         return Reaction(text or f"is refused: {reason}", faults, after, answer)
 
     known = world.effect(order.effect)
-    if not order.type.startswith(_OURS):
+    if not order.type.startswith(_AT_ONCE):
         # What it does not know yet may still be done: a command stays under way.
         after = world if order.is_enquiry else before
         yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)
@@ -124,7 +126,8 @@ def _reasons(world: World, order: Order, refusals: tuple[str, ...]) -> tuple[str
 
 
 def _hold(world: World, order: Order) -> Effect | None:
-    hold = world.effect(content(order.fields).get("hold_id", ""))
+    fields = content(order.fields)
+    hold = world.effect(fields.get("hold_id") or fields.get("lock_id", ""))
     return hold if hold and hold.outcome == "applied" and hold.order.type in _HOLDS else None
 
 
@@ -187,7 +190,7 @@ def transit(world: World, moves_of: MovesOf) -> dict[str, int]:
 
 
 def held(world: World) -> list[str]:
-    """The steps whose holds stand."""
+    """The steps whose holds stand, or whose locks are held."""
     return [
         e.order.step for e in world.effects if e.order.type in _HOLDS and e.outcome == "applied"
     ]

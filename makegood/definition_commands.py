@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -15,6 +15,7 @@ from checker.exploration import Counterexample, Findings, explore
 from checker.timeline import told
 from makegood.settings import load_settings
 from saga_definitions.description import changes, mermaid, param_text, step_texts
+from saga_definitions.drawing import svg
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, configured
 
@@ -82,9 +83,19 @@ def diff(old: Name, new: Name, /) -> None:
 
 
 @app.command
-def graph(name: Name, /) -> None:
-    """A definition's steps as a Mermaid flowchart, for a Markdown page or mermaid.live."""
-    print(mermaid(known().find(name)))
+def graph(
+    name: Name,
+    /,
+    *,
+    format: Annotated[
+        Literal["mermaid", "svg"],
+        Parameter(help="mermaid: for a Markdown page or mermaid.live; svg: for a browser."),
+    ] = "mermaid",
+) -> None:
+    """A definition's steps as a picture, from left to right. The pivot is a hexagon, what comes
+    after it is round, a wait is a flag."""
+    draw = svg if format == "svg" else mermaid
+    print(draw(known().find(name)))
 
 
 @app.command

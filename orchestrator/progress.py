@@ -194,6 +194,10 @@ def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
 
 
 def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
+    return _begun(event) if saga is None else _changed(saga, event)
+
+
+def _begun(event: SagaEvent) -> Saga | None:
     match event:
         case SagaStarted():
             plan = graph_of(event.plan).plan
@@ -218,16 +222,20 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             | ParentAnswered()
             | ChildRefused()
         ):
-            return saga
+            return None
         case _:
-            pass
-    if saga is None:
-        raise EventOutOfPlace(event.saga_id, type(event).__name__)
+            raise EventOutOfPlace(event.saga_id, type(event).__name__)
+
+
+def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
+    # Class patterns are tried one after the other, so what every saga has comes first.
     match event:
         case StepRequested():
             return _with_step(saga, event.step, _requested(_step(saga, event.step), event))
         case StepSucceeded():
             return _with_step(saga, event.step, _succeeded(_step(saga, event.step), event))
+        case SagaCompleted():
+            return msgspec.structs.replace(saga, state="completed", finished_at_ms=event.at_ms)
         case StepRefused() | StepTimedOut():
             return _with_step(saga, event.step, _failed(_step(saga, event.step), event))
         case StepSkipped():
@@ -250,8 +258,6 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return msgspec.structs.replace(
                 saga, state="compensating", reason=event.reason, steps=steps, finished_at_ms=0
             )
-        case SagaCompleted():
-            return msgspec.structs.replace(saga, state="completed", finished_at_ms=event.at_ms)
         case SagaCompensated():
             return msgspec.structs.replace(saga, state="compensated", finished_at_ms=event.at_ms)
         case SagaParked():
@@ -268,6 +274,20 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             )
         case ParentAsked():
             return msgspec.structs.replace(saga, parent=event.parent)
+        case SagaStarted():
+            return _begun(event)
+        case (
+            StartRepeated()
+            | StartRefused()
+            | AnswerIgnored()
+            | RecoveryAccepted()
+            | RecoveryRefused()
+            | SignalRepeated()
+            | SignalRefused()
+            | ParentAnswered()
+            | ChildRefused()
+        ):
+            return saga
         case _:
             assert_never(event)
 

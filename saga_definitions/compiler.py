@@ -12,7 +12,9 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from messages.account import AccountId
 from messages.child import START_CHILD, StartChild, UndoChild
+from messages.claims import Resource
 from messages.money import Amount
 from messages.participant import StepCommand
 from messages.participants import ANYBODYS, SAGAS, Participant
@@ -29,6 +31,7 @@ from messages.plan import (
 from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
 from saga_definitions.definition import Definition
+from saga_definitions.locks import check_locks
 from saga_definitions.nesting import problem_of
 from saga_definitions.order import (
     DefinitionError,
@@ -38,7 +41,7 @@ from saga_definitions.order import (
     in_order,
     predecessors,
 )
-from saga_definitions.params import Instant, Lookup, Param, Person, Ref
+from saga_definitions.params import Instant, Lookup, Param, Person, Ref, written
 from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of
 
 MAX_STEPS: Final = 64
@@ -49,6 +52,9 @@ MAX_SIGNAL_MS: Final = 366 * _DAY_MS
 
 # What the engine fills in itself: the effect's name, its age and the way back.
 _ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(StepCommand))
+_NAMES: Final = ("hold_id", "lock_id")
+_WIDER: Final = ((AccountId, Resource),)
+"""What is good for the first is good for the second."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -84,6 +90,7 @@ def compile_plan(
     before = all_before(order, after)
     check_pivot(name, by_name, before)
     check_waits(name, by_name, before)
+    check_locks(name, by_name, before)
     known = {param.name: param for param in params}
     planned: dict[str, PlannedStep] = {}
     for one in order:
@@ -223,18 +230,12 @@ def _check_inverse(place: str, name: str, do: Command, undo: Command) -> None:
     done = {field.name for field in msgspec.structs.fields(do.kind)}
     for declared in msgspec.structs.fields(kind):
         field = declared.name
-        if field in _ENGINE_FIELDS or (field not in done and field != "hold_id"):
+        if field in _ENGINE_FIELDS or (field not in done and field not in _NAMES):
             continue
-        # A hold is named by the effect that made it.
-        expected = effect_of(name) if field == "hold_id" else do.fields.get(field)
-        if _written(undo.fields.get(field)) != _written(expected):
+        # A hold and a lock are named by the effect that made them.
+        expected = effect_of(name) if field in _NAMES else do.fields.get(field)
+        if written(undo.fields.get(field)) != written(expected):
             raise DefinitionError(f"{place}.{field}", "must be the same as what the step did")
-
-
-def _written(value: object) -> object:
-    if isinstance(value, Lookup):
-        return (value.path, value.table)
-    return value.path if isinstance(value, Ref) else value
 
 
 def _template(
@@ -376,7 +377,7 @@ def _check_ref(
             raise DefinitionError(
                 place, f"step {step!r} may be skipped: whoever relies on it needs the same when"
             )
-    if ref.wire is not None and ref.wire != wire:
+    if ref.wire not in (None, wire) and (ref.wire, wire) not in _WIDER:
         raise DefinitionError(place, f"{ref.path} is of another type than this field")
 
 

@@ -24,8 +24,9 @@ from saga_definitions.params import (
     Problem,
     Rate,
     Text,
+    Transfer,
 )
-from saga_definitions.rules import AddUp, Converted, Differ, Rule
+from saga_definitions.rules import AddUp, AtMost, Converted, Differ, Rule
 from saga_definitions.steps import (
     BACKWARD,
     PASSES,
@@ -40,8 +41,10 @@ from saga_definitions.steps import (
     command,
     condition,
     effect_of,
+    lock,
     result_of,
     step,
+    unlock,
     wait_for,
     wait_until,
 )
@@ -50,6 +53,7 @@ __all__ = [
     "Account",
     "AddUp",
     "Amount",
+    "AtMost",
     "Condition",
     "Converted",
     "Currency",
@@ -65,15 +69,18 @@ __all__ = [
     "Retry",
     "Step",
     "Text",
+    "Transfer",
     "ask",
     "choose",
     "command",
     "condition",
     "define",
     "effect_of",
+    "lock",
     "nested",
     "result_of",
     "step",
+    "unlock",
     "wait_for",
     "wait_until",
 ]

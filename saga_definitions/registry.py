@@ -12,6 +12,7 @@ from saga_definitions.external_payout import external_payout
 from saga_definitions.fee import FEE
 from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
@@ -101,6 +102,7 @@ _SHIPPED = (
     SCHEDULED_TRANSFER,
     FEE,
     TRANSFER_WITH_FEE,
+    REVERSAL,
 )
 
 
@@ -110,9 +112,10 @@ def shipped() -> Registry:
     return Registry(_SHIPPED)
 
 
-def configured(payout_accounts: Mapping[str, str]) -> Registry:
+def configured(payout_accounts: Mapping[str, str], more: Iterable[Definition] = ()) -> Registry:
     """The definitions of a bank with these settings: `external_payout` only where somebody carries
-    money out, that is, where there are settlement accounts (currency -> account)."""
-    if not payout_accounts:
-        return shipped()
-    return Registry((*_SHIPPED, external_payout(payout_accounts)))
+    money out, that is, where there are settlement accounts (currency -> account). `more`: besides
+    those that ship."""
+    outside = (external_payout(payout_accounts),) if payout_accounts else ()
+    own = tuple(more)
+    return Registry((*_SHIPPED, *outside, *own)) if outside or own else shipped()

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from messages.claims import AcquireLock, ReleaseLock
 from messages.participant import EffectId, StepCommand
-from messages.participants import ACCOUNTS, Participant
+from messages.participants import ACCOUNTS, CLAIMS, Participant
 from messages.plan import OnTimeout, Retry, Test
 from saga_definitions.definition import Definition
 from saga_definitions.params import Instant, Person, Ref
@@ -21,6 +22,9 @@ FORWARD: Final = Retry(attempts=3, retryable=PASSES)
 BACKWARD: Final = Retry(attempts=8)
 INSISTENT: Final = Retry(attempts=12, retryable=PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
+
+
+_HEARD_MS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,51 @@ def step(
         by=by,
         undo_by=choice.by if choice else "",
         undo_cases=choice.cases if choice else {},
+    )
+
+
+def lock(
+    name: str,
+    purpose: str,
+    resource: Ref[str] | str,
+    *,
+    wait_ms: int = 20_000,
+    max_waiting: int = 100,
+    after: tuple[str, ...] | None = None,
+    when: When = (),
+) -> Step:
+    """Hold the lock of `purpose` on `resource` from here on, until `unlock`; a saga that turns back
+    gives it up once it has taken back all that came after.
+
+    Sagas get it in the order in which they ask. `max_waiting`: how many may wait at once.
+    `wait_ms`: for how long one waits. Beyond either the step is refused. What comes after a saga's
+    pivot is asked for as long as it takes, with the lock held; so is a parked saga's lock.
+    """
+    named: dict[str, Value] = {"purpose": purpose, "resource": resource}
+    return step(
+        name,
+        do=ask(CLAIMS, AcquireLock, **named, timeout_ms=wait_ms, max_waiting=max_waiting),
+        undo=ask(CLAIMS, ReleaseLock, **named, lock_id=effect_of(name)),
+        after=after,
+        # The service says when the time is up: what it says has to be heard.
+        timeout_ms=wait_ms + _HEARD_MS,
+        when=when,
+    )
+
+
+def unlock(
+    name: str, held: Step, *, after: tuple[str, ...] | None = None, pivot: bool = False
+) -> Step:
+    """Release the lock that the step `held` has taken; as the pivot, or after it."""
+    assert held.do is not None, "a lock is a command"
+    named = {field: held.do.fields[field] for field in ("purpose", "resource")}
+    return step(
+        name,
+        do=ask(CLAIMS, ReleaseLock, **named, lock_id=effect_of(held.name)),
+        after=after,
+        pivot=pivot,
+        irreversible=not pivot,
+        when=held.when,
     )
 
 

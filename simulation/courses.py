@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from simulation.books import Books
-from simulation.history import Fact, Histories
+from simulation.history import ACCOUNT_INPUT, Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
@@ -167,7 +167,9 @@ def _due(course: Course) -> dict[str, int]:
     steps = {step["name"]: step for step in course.plan["steps"]}
     due: Counter[str] = Counter()
     for step in steps.values():
-        if "do" not in step or not _takes_place(course, step):
+        if "do" not in step or not takes_place(course, step):
+            continue
+        if step["do"]["topic"] != ACCOUNT_INPUT:
             continue
         do, fields = step["do"]["type"], step["do"]["fields"]
         if do == START_CHILD:
@@ -182,7 +184,7 @@ def _due(course: Course) -> dict[str, int]:
     return {account: amount for account, amount in due.items() if amount}
 
 
-def _takes_place(course: Course, step: dict[str, Any]) -> bool:
+def takes_place(course: Course, step: dict[str, Any]) -> bool:
     """Whether all conditions of a step hold: comparisons of parameters and literals."""
     return all(
         _TESTS[test["test"]](_given(course, test["left"]), _given(course, test["right"]))
@@ -200,7 +202,7 @@ def _given(course: Course, value: Any) -> Any:
         if type(found) is list:
             found = {str(i): one for i, one in enumerate(found)}
         found = found.get(part)
-    return found
+    return value["among"][found] if "among" in value else found
 
 
 def _ms(instant: str) -> float:
@@ -212,6 +214,20 @@ def _passed(fact: Fact) -> bool:
     if fact.type == "saga.SignalAccepted":
         return bool(fact.fields["verdict"] == "approve")
     return fact.type == "saga.WaitEnded" and not fact.fields["reason"]
+
+
+def _in_time(course: Course, saga: str, asked: dict[str, Any]) -> Iterator[str]:
+    """A step that comes after a time is not asked for before it, nor for the first time after the
+    last moment of its own."""
+    if asked["direction"] != "do" or asked["attempt"] != 1:
+        return
+    step = course.step(asked["step"])
+    waited = (course.step(name).get("wait", {}) for name in step.get("after", ()))
+    for at in (_given(course, {"ref": wait["until"]}) for wait in waited if "until" in wait):
+        if asked["at_ms"] < _ms(at):
+            yield f"courses: {saga}: {asked['step']} is asked for before {at}"
+    if "by" in step and asked["at_ms"] > _ms(by := _given(course, {"ref": step["by"]})):
+        yield f"courses: {saga}: {asked['step']} is asked for after {by}"
 
 
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
@@ -230,7 +246,7 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 done[saga].add((fields["step"], "do"))
                 # Nothing is to be taken back of it.
                 done[saga].add((fields["step"], "undo"))
-            if fact.type == "saga.StepSkipped" and _takes_place(
+            if fact.type == "saga.StepSkipped" and takes_place(
                 courses.by_id[saga], courses.by_id[saga].step(fields["step"])
             ):
                 yield f"courses: {saga}: {fields['step']} is skipped although its conditions hold"
@@ -238,9 +254,7 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             step, direction = fields["step"], fields["direction"]
             asked[saga].add((step, direction))
-            execute_at = courses.by_id[saga].params.get("execute_at")
-            if execute_at and _ms(execute_at) > fields["at_ms"]:
-                yield f"courses: {saga}: {step} is asked for before {execute_at}"
+            yield from _in_time(courses.by_id[saga], saga, fields)
             for planned in courses.by_id[saga].plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
                 if direction == "do" and name == step:

@@ -16,6 +16,7 @@ from simulation.history import Histories
 from simulation.projection import projected, projected_up_to
 from simulation.rare import told_by
 from simulation.replays import replays
+from simulation.settled import settled
 
 MAX_TOLD = 20
 """Violations listed of each kind; one cause can break a rule hundreds of times."""
@@ -33,6 +34,7 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
         lambda: order(courses, histories),
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),
+        lambda: settled(histories, courses, bank.carrier.book) if bank.carrier else (),
         lambda: projected(bank.tables.rows, histories, books, courses),
         lambda: projected_up_to(bank.projected_before_healing, histories),
     )

@@ -74,7 +74,7 @@ PAID_THEN_CREDIT = parent(
 
 def bank(*definitions: Definition, **more: tuple[int, str]) -> Bank:
     accounts = {"alice": (500, "EUR"), "bob": (0, "EUR"), "carol": (0, "EUR")}
-    return Bank(Registry(definitions), **{**accounts, **more})
+    return Bank(*definitions, **{**accounts, **more})
 
 
 def child(bank: Bank, step: str = "pay") -> Saga:

@@ -287,6 +287,7 @@ def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> 
         "fee",
         "fx_transfer",
         "reserved_transfer",
+        "reversal",
         "scheduled_transfer",
         "split_transfer",
         "transfer",
