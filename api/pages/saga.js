@@ -1,7 +1,7 @@
 // One saga: how it stands, its steps, all that has happened to it, and an operator's ways back.
 
 import { Refused, get, newKey, parse, post } from "./api.js";
-import { badge, duration, h, money, show, table, when, words } from "./dom.js";
+import { badge, duration, h, money, sagaLink, show, table, when, words } from "./dom.js";
 import { graph } from "./graph.js";
 
 const PAGE = 200;
@@ -130,6 +130,8 @@ function facts(found, digits) {
     ["State", h("span", null, badge(found.state), found.reason ? ` ${words(found.reason)}` : "",
       found.step ? ` at ${found.step}` : "")],
     ["Definition", `${found.definition} version ${found.version}`],
+    ...(found.parent ? [["Step of", h("span", null, sagaLink(found.parent.id),
+      `, as ${found.parent.step}`)]] : []),
     ...(simple ? [["Transfer", `${money(amount_minor, currency, digits)} from ${source} to ${target}`]] : []),
     ...Object.entries(simple ? others : found.params).map(([name, value]) =>
       [words(name), typeof value === "string" ? value : json(value)]),
@@ -155,7 +157,7 @@ function stepNodes(steps) {
     [["step"], ["state"], ["attempt", "right"], ["reason"], ["waits until"], ["result"]],
     shown.map((step) => [step.name, [step.name + (step.pivot ? " ◆" : ""), badge(step.state),
       step.attempt || "", words(step.reason), when(step.answer_due_at ?? step.retry_at),
-      Object.keys(step.result).length ? json(step.result) : ""]])),
+      step.saga ? sagaLink(step.saga) : Object.keys(step.result).length ? json(step.result) : ""]])),
   ];
 }
 
