@@ -42,7 +42,7 @@ from tests.claims.desk import HORIZON_MS
 from tests.orchestrator.graphs import MONEY, node, p
 
 PARTITIONS = 2
-SEEDS = 40
+SEEDS = 20
 TOTAL_MINOR = 1_000
 HELD = lock("hold_it", "payroll", p.source, wait_ms=15_000, max_waiting=3)
 LOCKED = define(
