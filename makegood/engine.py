@@ -3,9 +3,8 @@ handlers are async functions of this program, in one event loop.
 
 Such a participant is one like any other: its commands come by its topic, and the same `Effects`
 remember in its journal what became of them. So the guarantee is the SDK's, too: a handler is called
-at least once for an effect, and not again once its outcome is recorded. That nothing lies between
-engine and handler but a function call would be a lie: between the deed and its record the process
-can die.
+at least once for an effect, and not again once its outcome is recorded. It is no more than that,
+for between a handler's deed and its record the process can die.
 """
 
 import asyncio

@@ -186,7 +186,7 @@ class Effects:
         if known is not None and (known.outcome == "applied" or command.attempt <= known.attempt):
             return _repeated(command, key, now_ms, known)
         if command.issued_at_ms > now_ms + MAX_SKEW_MS:
-            return _put_off(command, key, now_ms, "clock_ahead")
+            return _put_off(command, key, now_ms, "clock_ahead", known)
         if command.undoes:
             told = self._nothing_to_undo(command, key, now_ms)
             if told is not None:
@@ -194,7 +194,7 @@ class Effects:
         elif known is None and self._is_expired(command, now_ms):
             return _told(command, key, now_ms, "effect_expired")
         if len(self.under_way) >= self._max_under_way:
-            return _put_off(command, key, now_ms, "participant_busy")
+            return _put_off(command, key, now_ms, "participant_busy", known)
         return begun(command, key, now_ms)
 
     def _nothing_to_undo(self, command: StepCommand, key: str, now_ms: int) -> EffectTold | None:
@@ -463,7 +463,13 @@ def _told(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTol
     return EffectTold(reason=reason, detail=_DETAILS[reason], **_common(command, key, now_ms))
 
 
-def _put_off(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTold:
+def _put_off(
+    command: StepCommand, key: str, now_ms: int, reason: str, known: Known | None
+) -> EffectTold:
+    """Nothing is done now. An earlier attempt may have done it: a refusal would say that it is not
+    done, and the saga would end without taking it back."""
+    if known is not None and known.outcome == "unknown":
+        reason = OUTCOME_UNKNOWN
     told = _told(command, key, now_ms, reason)
     return replace(told, fingerprint=fingerprint(command), issued_at_ms=command.issued_at_ms)
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    any_,
     func,
     literal,
     select,
@@ -91,15 +90,14 @@ async def saga_in(connection: AsyncConnection, saga_id: str) -> SagaRow | None:
 
 async def last_offsets(engine: AsyncEngine, saga_ids: Collection[str]) -> dict[str, int]:
     """Saga id -> the journal offset of the last event of its history; without those that have none.
-    One statement, O(pieces of these histories), by an index."""
+    One statement, O(sagas)."""
     table = tables.history
-    query = (
-        select(table.c.saga_id, func.max(table.c.last_offset))
-        .where(table.c.saga_id == any_(literal(list(saga_ids), ARRAY(Text))))
-        .group_by(table.c.saga_id)
-    )
+    asked = func.unnest(literal(list(saga_ids), ARRAY(Text))).column_valued("asked")
+    # The end of the index for each. In one group, a plan that is kept reads the whole table.
+    last = select(func.max(table.c.last_offset)).where(table.c.saga_id == asked).scalar_subquery()
     async with engine.connect() as connection:
-        return {saga_id: last for saga_id, last in await connection.execute(query)}  # noqa: C416
+        found = await connection.execute(select(asked, last))
+        return {saga_id: last for saga_id, last in found if last is not None}
 
 
 async def account(engine: AsyncEngine, account_id: str) -> AccountRow | None:

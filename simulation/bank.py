@@ -77,9 +77,10 @@ class Bank:
         self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
         self.outside = declared(conditions)
-        self.carrier = self.outside and Carrier(
-            self.outside, stream(seed, "carrier"), conditions, self.happened
-        )
+        self.carrier: Carrier | None = None
+        if self.outside is not None:
+            draws = stream(seed, "carrier")
+            self.carrier = Carrier(self.outside, draws, conditions, self.happened)
         self.drawn = drawn(seed, self.outside)
         self.services = [
             msgspec.structs.replace(one, events=_DecodedOnce(one.events))

@@ -87,8 +87,8 @@ class Carrier:
         self._happened = happened
         self._coming: Counter[str] = Counter()
         self._fair = asyncio.Event()
-        kinds = {type_name(kind) for kind in declared.commands} if conditions.enquiries else set()
-        self._enquirable = frozenset(kinds)
+        enquirable = declared.commands if conditions.enquiries else ()
+        self._enquirable = frozenset(type_name(kind) for kind in enquirable)
 
     def clear_up(self) -> None:
         self._rates = dict.fromkeys(self._rates, 0.0)

@@ -43,7 +43,7 @@ class Gate:
 class GatedLog(Log):
     """The bank's log as one process sees it. Readers come back from a wait for records after
     `idle_s` at the earliest, for whoever has nothing else to do; and with something to read they
-    gather `linger_s` more of it. Either makes fewer steps, not another history of the journals."""
+    gather `linger_s` more of it. Either saves steps that nothing depends on."""
 
     def __init__(
         self,

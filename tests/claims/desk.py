@@ -5,6 +5,7 @@ from typing import Any
 from claims.machine import ClaimsMachine
 from messages.claims import ClaimCommand
 from messages.identity import effect_id
+from messages.participant import Enquire
 from messages.saga import StepApplied, StepDeclined
 from messages.wire import Codec, encode
 from participant.effects import EffectEvent, answer
@@ -39,7 +40,7 @@ class Desk:
         self.machine = ClaimsMachine(HORIZON_MS)
         self.now_ms = NOW_MS
 
-    def put(self, command: ClaimCommand) -> list[Told]:
+    def put(self, command: ClaimCommand | Enquire) -> list[Told]:
         """All that is told because of the command, to whom."""
         return self._fold(self.machine.decide(command, self.now_ms))
 

@@ -186,7 +186,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(moves)
 def test_whatever_comes_in_whatever_order_a_lock_has_one_holder_and_is_given_in_turn(
     history: list[tuple[str, str]],

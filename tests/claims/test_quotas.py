@@ -130,7 +130,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(moves)
 def test_whatever_comes_in_whatever_order_the_books_of_the_claims_are_right(
     history: list[tuple[str, str, int, str]],

@@ -6,6 +6,7 @@ What a client was told must be what the books say, whoever died in between.
 import asyncio
 import os
 import random
+import re
 import signal
 import sys
 import uuid
@@ -128,9 +129,23 @@ async def test_reversals_that_race_while_claims_is_killed_give_back_what_was_mov
         for original, amount in await asyncio.gather(*racing):
             given_back[original] += amount
         assert set(given_back.values()) == {900}
+        assert await reversed_by_hand(bank, originals[0].id, 100) == (0, "completed")
+        assert await reversed_by_hand(bank, originals[0].id, 1) == (1, "limit_exceeded")
         report = await audited(bank)
     assert report.violations == []
     assert report.counts.in_flight == 0
+
+
+async def reversed_by_hand(bank: Bank, transfer: str, amount_minor: int) -> tuple[int, str]:
+    """The exit status, and the end or the reason that the command line tells."""
+    asked = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "makegood", "transfer", "reverse", transfer, str(amount_minor)),
+        *("--api", bank.url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asked.communicate()
+    word = re.search(r"limit_exceeded|completed", said.decode())
+    return asked.returncode or 0, word[0] if word else said.decode()
 
 
 def hash_of(role: str) -> int:

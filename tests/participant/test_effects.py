@@ -286,7 +286,8 @@ def test_an_early_command_under_a_forgotten_name_is_not_done_later_either() -> N
 
 def test_an_outcome_that_is_unknown_stays_so_when_there_is_no_room_for_a_new_attempt() -> None:
     story = Story(max_under_way=1).given(book(), Unknown(), book(effect_id="f"))
-    assert story.when(book(2)) == "declined: participant_busy"
+    # Not busy: that would say that it is not done, and its saga would end without taking it back.
+    assert story.when(book(2)) == "declined: outcome_unknown"
     story.given(Applied())
     assert story.when(enquiry(3)) == "the handler is asked what became of it"
 
