@@ -6,6 +6,7 @@ from typing import Any
 
 from httpx import Response
 
+from audit.auditor import audit
 from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
 from tests.api.bank import Bank, new_key
 
@@ -212,3 +213,12 @@ async def test_a_fee_that_was_paid_is_given_back_with_the_transfer_that_failed(b
     assert fee["reason"] == "undone_by_parent"
     refused = await bank.post(f"/sagas/{fee['id']}/retry", {"who": "ann", "why": "ticket 7"})
     assert (refused.status_code, refused.json()["reason"]) == (409, "saga_finished")
+
+
+async def test_the_audit_finds_the_sagas_within_sagas_right(bank: Bank) -> None:
+    for target_open in (True, False):
+        saga, _ = await with_fee(bank, target_open=target_open)
+        await child_of(bank, saga, "fee", saga["state"])
+    report = await audit(bank.log, bank.app.state.engine)
+    assert report.violations == []
+    assert report.database
