@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_history_in_another_process():
     assert simulate(43).digest != simulate(42).digest
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_fresh_seeds_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]):
     first = SystemRandom().randrange(10**9)
     count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "1000"))
