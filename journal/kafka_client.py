@@ -1,4 +1,6 @@
-"""Keeps an aiokafka client from waiting for a broker that hangs.
+# aiokafka has no types.
+# pyright: reportUnknownMemberType=false
+"""Keeps an aiokafka client from waiting for a broker that hangs, and from leaving connections.
 
 Such a broker keeps its connections open and says nothing. The cluster gives it up after
 `broker.session.timeout.ms` and makes others leaders; a client has to hear of that from them, and to
@@ -9,8 +11,10 @@ when it is needed, and with one broker after the other.
 import asyncio
 import contextlib
 from collections import defaultdict
+from contextvars import ContextVar
 from typing import Any, Final
 
+import aiokafka.client
 from aiokafka.client import ConnectionGroup
 
 METADATA_MS: Final = 1_000
@@ -20,12 +24,40 @@ _ASKED_S: Final = (0.5, 0.5, 0.5, 0.5, 3.0)
 _CONNECT_S: Final = 1.5
 """How long it waits for a connection."""
 
+_connect: Any = aiokafka.client.create_conn
+_made: ContextVar[list[Any] | None] = ContextVar("_made", default=None)
+
+
+async def _noted(*where: Any, **options: Any) -> Any:
+    connection = await _connect(*where, **options)
+    made = _made.get()
+    if made is not None:
+        made.append(connection)
+    return connection
+
+
+# A client that is told to stop while it asks its first question knows nothing of the connection
+# that it has asked over, so its own stop leaves it open.
+aiokafka.client.create_conn = _noted
+
 
 def stay_current(client: Any) -> None:
     """`client`: the AIOKafkaClient in a producer, consumer or admin client that is not started yet
     and was made with `metadata_max_age_ms=METADATA_MS`."""
-    connect, update = client._get_conn, client._metadata_update
+    begin, connect, update = client.bootstrap, client._get_conn, client._metadata_update
     connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def begin_whole() -> None:
+        made: list[Any] = []
+        noting = _made.set(made)
+        try:
+            await begin()
+        except BaseException:
+            for connection in made:
+                connection.close()
+            raise
+        finally:
+            _made.reset(noting)
 
     async def connect_in_time(
         node: object, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False
@@ -57,6 +89,7 @@ def stay_current(client: Any) -> None:
 
     # The client's own lock lets all connections wait for the one that is being made.
     client._get_conn_lock_value = contextlib.nullcontext()
+    client.bootstrap = begin_whole
     client._get_conn = connect_in_time
     client._metadata_update = update_in_time
     client.cluster.add_listener(leave)

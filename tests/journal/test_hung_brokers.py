@@ -103,6 +103,25 @@ async def test_a_broker_that_hangs_does_not_hold_up_connections_to_others(
     assert await asyncio.gather(client.ready(1), client.ready(2)) == [False, True]
 
 
+@pytest.mark.timeout(10)
+async def test_a_client_that_ends_while_it_asks_its_first_question_leaves_no_connection(
+    client: AIOKafkaClient, monkeypatch: pytest.MonkeyPatch
+):
+    hung = Connection()
+    asked = asyncio.Event()
+
+    async def connect(*_: Any, **__: Any) -> Connection:
+        asked.set()
+        return hung
+
+    monkeypatch.setattr(kafka_client, "_connect", connect)
+    beginning = asyncio.create_task(client.bootstrap())
+    await asked.wait()
+    beginning.cancel()
+    await asyncio.gather(beginning, return_exceptions=True)
+    assert hung.closed
+
+
 @pytest.mark.parametrize(("in_sync", "alone"), [([2], True), ([2, 3], False)])
 async def test_a_leader_is_alone_when_no_other_replica_is_in_sync(
     in_sync: list[int], alone: bool, monkeypatch: pytest.MonkeyPatch
