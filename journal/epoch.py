@@ -155,22 +155,20 @@ class Epoch(Generic[M, E]):
         except Undecodable as error:
             self._reject(record, topic, error.reason)
             return
-        machine = self.machine
-        events = machine.decide(message, now_ms)
-        if events:
-            # A client with another partitioner must not make a second account of the same name.
-            key = machine.key_of(events[0])
-            home = partition_of(key, self._service.partitions)
-            if home != self._place.partition:
-                self._reject(
-                    record,
-                    topic,
-                    f"{key} belongs to partition {home} (murmur2 of the key, as Kafka's Java "
-                    "client)",
-                )
-                return
-            for event in events:
-                self._fold(event)
+        events = self.machine.decide(message, now_ms)
+        if events and (astray := self._astray(self.machine.key_of(events[0]))):
+            self._reject(record, topic, astray)
+            return
+        for event in events:
+            self._fold(event)
+
+    def _astray(self, key: str) -> str:
+        """Why `key` is none of this partition's; empty if it is. A client with another
+        partitioner must not make a second account of the same name."""
+        home = partition_of(key, self._service.partitions)
+        if home == self._place.partition:
+            return ""
+        return f"{key} belongs to partition {home} (murmur2 of the key, as Kafka's Java client)"
 
     def _counts(self, record: Record, topic: str, source: bytes | None, sequence: bytes) -> bool:
         """Whether a link's record is its next one; that is then noted, and what is malformed is

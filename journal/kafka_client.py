@@ -1,5 +1,5 @@
 # aiokafka has no types.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """Keeps an aiokafka client from waiting for a broker that hangs, and from leaving connections.
 
 Such a broker keeps its connections open and says nothing. The cluster gives it up after
