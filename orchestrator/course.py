@@ -216,6 +216,9 @@ def answer_parent(
         reason = ""
     elif reason in _NOT_FOR_PARENTS:
         reason, detail = CHILD_COMPENSATED, f"because of {reason}"
+    elif not reason:
+        # A participant of somebody else's may decline without one; to the parent that is "applied".
+        reason = CHILD_COMPENSATED
     return ParentAnswered(
         saga_id=saga_id, at_ms=now_ms, parent=parent, reason=reason, detail=detail
     )

@@ -280,6 +280,34 @@ def test_a_child_that_is_forgotten_is_neither_begun_again_nor_held_for_undone() 
     assert it.told(ask_child(StartChild, attempt=2)) == [("do", "effect_expired", 2)]
 
 
+def test_a_child_is_as_good_as_forgotten_in_a_partition_where_nothing_happened_since() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    it.finish("debit", "credit")
+    it.now_ms += 8 * DAY_MS - 1
+    assert it.machine.sagas.revocable
+    it.now_ms += 1
+    assert it.told(ask_child(UndoChild)) == [("undo", "effect_expired", 1)]
+    assert it.told(ask_child(UndoChild, attempt=2)) == [("undo", "effect_expired", 2)]
+    assert it.machine.sagas.get(CHILD) is None
+
+
+def test_a_child_is_taken_back_in_the_last_moment_before_it_is_forgotten() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    it.finish("debit", "credit")
+    it.now_ms += 8 * DAY_MS - 1
+    assert it.told(ask_child(UndoChild)) == []
+    assert it.finish("credit", "debit", direction="undo") == [("undo", "", 1)]
+
+
+def test_a_child_that_was_declined_without_a_reason_does_not_pass_for_applied() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    declined = StepDeclined(saga_id=CHILD, step="debit", direction="do", attempt=1, reason="")
+    assert it.told(declined) == [("do", "child_compensated", 1)]
+
+
 def test_a_child_that_is_taken_back_when_it_would_be_forgotten_is_remembered() -> None:
     it = Partition()
     it.take(ask_child(StartChild))
