@@ -435,6 +435,18 @@ def test_what_is_declined_past_the_pivot_is_tried_again_by_another_child() -> No
     assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
 
 
+def test_a_person_may_ask_for_another_child_however_late() -> None:
+    it = bank(
+        parent(node("debit", pivot=True), nested("pay", pay(), given=GIVEN, irreversible=True))
+    )
+    it.freeze("bob")
+    it.start("parent", **PARAMS).wait(days=9)
+    it.unfreeze("bob")
+    it.take(operator("retry", SAGA))
+    assert it.state == ("completed", "")
+    assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
+
+
 def test_a_child_may_have_no_parameters() -> None:
     still = define("still", version=1, params=Params(), steps=(wait_for("word", timeout_ms=1_000),))
     it = bank(parent(nested("still", still, given={}), node("end", "still", pivot=True), **SLOW))
