@@ -80,6 +80,16 @@ def undone_by(lock: Lock, command: ReleaseLock) -> Party | None:
     return None
 
 
+def is_held_for(lock: Lock, command: ReleaseLock) -> bool:
+    """Whether the saga that asks holds the lock that it means, and no later one of its name."""
+    holder = lock.holder
+    return (
+        holder is not None
+        and (holder.effect_id, holder.saga_id) == (command.lock_id, command.saga_id)
+        and holder.issued_at_ms <= command.issued_at_ms
+    )
+
+
 def joined(lock: Lock, party: Party) -> Lock:
     """The lock when `party` has asked for it."""
     return Lock(lock.holder, (*lock.queue, party))
@@ -92,9 +102,15 @@ def given(lock: Lock, effect_id: str) -> Lock:
     return Lock(lock.queue[0], lock.queue[1:])
 
 
-def left(lock: Lock, effect_id: str) -> Lock:
-    """The lock when `effect_id` neither holds it nor waits for it any more."""
+def given_up(lock: Lock, effect_id: str) -> Lock:
+    """The lock when `effect_id` does not wait for it any more. Who holds it still does, also when
+    the same name was asked for anew."""
+    return Lock(lock.holder, tuple(party for party in lock.queue if party.effect_id != effect_id))
+
+
+def released(lock: Lock, effect_id: str) -> Lock:
+    """The lock when `effect_id` does not hold it any more."""
     holder = lock.holder
     if holder is not None and holder.effect_id == effect_id:
         holder = None
-    return Lock(holder, tuple(party for party in lock.queue if party.effect_id != effect_id))
+    return Lock(holder, lock.queue)

@@ -26,6 +26,7 @@ from participant.effects import (
     EffectEvent,
     Effects,
     EffectSettled,
+    EffectTold,
     begun,
     settled,
     voiding,
@@ -66,10 +67,31 @@ class ClaimsMachine:
     def decide(self, message: ClaimCommand | Enquire, now_ms: int) -> Sequence[EffectEvent]:
         if isinstance(message, Enquire):
             return (self.effects.decide(message, message.key, now_ms),)
-        if isinstance(message, ReleaseLock) and message.undoes:
-            return self._undo_lock(message, max(now_ms, self.effects.clock_ms))
-        event = self.effects.decide(message, message.resource, now_ms)
+        now_ms = max(now_ms, self.effects.clock_ms)
+        # A release is never under way: what has its name is another request.
+        if isinstance(message, ReleaseLock) and message.effect_id not in self.effects.under_way:
+            return (
+                self._undo_lock(message, now_ms)
+                if message.undoes
+                else self._unlock(message, now_ms)
+            )
+        return self._asked(message, now_ms)
+
+    def _asked(self, message: ClaimCommand, now_ms: int) -> Sequence[EffectEvent]:
+        # Only who waits for a lock takes up room: a full house must not keep anybody from leaving.
+        lasting = isinstance(message, AcquireLock)
+        event = self.effects.decide(message, message.resource, now_ms, lasting=lasting)
         return self._done(message, event) if isinstance(event, EffectBegun) else (event,)
+
+    def _unlock(self, message: ReleaseLock, now_ms: int) -> Sequence[EffectEvent]:
+        """A saga past its pivot can only ask again, however late: that it still holds the lock is
+        proof that the release was never done."""
+        events = self._asked(message, now_ms)
+        told = events[0]
+        expired = isinstance(told, EffectTold) and told.reason == "effect_expired"
+        if expired and locks.is_held_for(self._lock(message), message):
+            return self._done(message, begun(message, message.resource, now_ms))
+        return events
 
     def _undo_lock(self, message: ReleaseLock, now_ms: int) -> Sequence[EffectEvent]:
         """Whoever still waits is given up first. Who holds the lock is its own proof, however long
@@ -85,8 +107,7 @@ class ClaimsMachine:
                 settled(waiting.begun, waiting.attempt, given_up, now_ms),
                 voiding(message, message.resource, now_ms),
             )
-        event = self.effects.decide(message, message.resource, now_ms)
-        return self._done(message, event) if isinstance(event, EffectBegun) else (event,)
+        return self._asked(message, now_ms)
 
     def _done(self, message: ClaimCommand, event: EffectBegun) -> Sequence[EffectEvent]:
         """The event, what becomes of it, and who gets the lock because of it."""
@@ -141,11 +162,11 @@ class ClaimsMachine:
                     self.quotas[name] = quotas.evolve(self.quotas.get(name), command)
             case AcquireLock():
                 self._until.pop(event.effect_id, None)
-                change = locks.given if applied else locks.left
+                change = locks.given if applied else locks.given_up
                 self._keep(command, change(self._lock(command), event.effect_id))
             case ReleaseLock():
                 if applied:
-                    self._keep(command, locks.left(self._lock(command), command.lock_id))
+                    self._keep(command, locks.released(self._lock(command), command.lock_id))
             case _:
                 assert_never(command)
 

@@ -94,6 +94,10 @@ def undo_child(
         return [_declined(message, asking, now_ms, REUSED, "the id is another saga's")]
     if saga.state == "compensated":
         return [answer_parent(saga.id, saga.state, saga.reason, asking, now_ms)]
+    if saga.state == "completed" and saga.finished_at_ms + memory_horizon_ms <= now_ms:
+        # Whatever is folded next forgets it, also when that is the first event of its undoing.
+        detail = "completed too long ago to be taken back"
+        return [_declined(message, asking, now_ms, EXPIRED, detail)]
     if isinstance(saga, Finished) or not (saga.heading_back or nothing_irreversible(saga)):
         detail = "a step that can't be taken back is applied, or may be"
         return [_declined(message, asking, now_ms, PIVOT_PASSED, detail)]

@@ -216,6 +216,9 @@ def answer_parent(
         reason = ""
     elif reason in _NOT_FOR_PARENTS:
         reason, detail = CHILD_COMPENSATED, f"because of {reason}"
+    elif not reason:
+        # A participant of somebody else's may decline without one; to the parent that is "applied".
+        reason = CHILD_COMPENSATED
     return ParentAnswered(
         saga_id=saga_id, at_ms=now_ms, parent=parent, reason=reason, detail=detail
     )
@@ -240,7 +243,7 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
         "type": kind,
         **fields,
         "effect_id": effect_id(saga.id, name, direction),
-        "issued_at_ms": saga.steps[node.index].first_at_ms or now_ms,
+        "issued_at_ms": _issued_at_ms(node, saga.steps[node.index], direction, now_ms),
         "attempt": attempt,
         "saga_id": saga.id,
         "step": name,
@@ -265,6 +268,14 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
         )
     )
     return True
+
+
+def _issued_at_ms(node: Node, step: StepProgress, direction: Direction, now_ms: int) -> int:
+    """When the effect was first asked for. Another child, which a person wants after the last one
+    was declined for good, was never asked for before, however old its step is."""
+    if node.nested and direction == "do" and step.next_life > step.life and not step.retry_at_ms:
+        return now_ms
+    return step.first_at_ms or now_ms
 
 
 def _asks_for_outcome(node: Node, step: StepProgress) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from messages.child import ChildRefused
 from messages.plan import Plan
-from messages.saga import FINISHED, SagaEvent
+from messages.saga import FINISHED, SagaEvent, SagaStarted
 from orchestrator.children import refused_child
 from orchestrator.graph import graph_of
 from orchestrator.saga import MEMORY_HORIZON_MS, Finished, Saga, evolve
@@ -71,7 +71,8 @@ class Sagas:
             self._settle()
         saga_id = event.saga_id
         before = self.live.get(saga_id) or self.revocable.get(saga_id)
-        if before is not None or saga_id not in self.finished:
+        # One that begins anew was forgotten when that was decided, whatever the horizon is now.
+        if before is not None or saga_id not in self.finished or type(event) is SagaStarted:
             after = evolve(before, event)
             if after is not None:
                 self._count(after)

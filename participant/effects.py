@@ -166,8 +166,11 @@ class Effects:
         self.clock_ms = 0
         self._in_order = True
 
-    def decide(self, command: StepCommand, key: str, now_ms: int) -> EffectEvent:
-        """The one event that follows from a command or an enquiry. Changes nothing."""
+    def decide(
+        self, command: StepCommand, key: str, now_ms: int, *, lasting: bool = True
+    ) -> EffectEvent:
+        """The one event that follows from a command or an enquiry. Changes nothing. `lasting`: it
+        may stay under way, so that there must be room for it."""
         now_ms = max(now_ms, self.clock_ms)
         at = self.under_way.get(command.effect_id)
         known = self.known.get(command.effect_id)
@@ -193,7 +196,7 @@ class Effects:
                 return told
         elif known is None and self._is_expired(command, now_ms):
             return _told(command, key, now_ms, "effect_expired")
-        if len(self.under_way) >= self._max_under_way:
+        if lasting and len(self.under_way) >= self._max_under_way:
             return _put_off(command, key, now_ms, "participant_busy", known)
         return begun(command, key, now_ms)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claims.locks import LockBroken
-from messages.claims import AcquireLock, ReleaseLock
+from messages.claims import AcquireLock, Claim, ReleaseLock
 from messages.identity import effect_id
 from tests.claims.desk import DAY_MS, NOW_MS, Desk, asked
 
@@ -174,6 +174,64 @@ def test_a_journal_that_gives_a_lock_twice_is_not_believed() -> None:
     with pytest.raises(LockBroken):
         for event in events:
             desk.machine.evolve(event)
+
+
+def test_where_too_many_wait_the_lock_is_released_and_claims_are_made_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("claims.machine.MAX_WAITING", 1)
+    desk = Desk()
+    for saga in ("a", "b"):
+        desk.put(acquire(saga))
+    assert desk.ask(acquire("c")) == "participant_busy"
+    claim = Claim(
+        **asked("r", "claim", "do", 1),
+        purpose="reversal",
+        resource="t",
+        amount_minor=1,
+        limit_minor=1,
+    )
+    assert desk.ask(claim) == "applied"
+    assert desk.put(release("a")) == [("a", "applied"), ("b", "applied")]
+
+
+def test_a_saga_that_holds_a_lock_releases_it_however_late_it_asks() -> None:
+    desk = Desk()
+    desk.put(acquire("a"))
+    desk.wait(30 * DAY_MS)
+    desk.put(acquire("b", issued_at_ms=desk.now_ms))
+    assert desk.put(release("a", 9)) == [("a", "applied"), ("b", "applied")]
+    assert desk.put(release("a", 9)) == [("a", "applied")]
+
+
+def test_a_late_release_takes_nothing_from_a_later_saga_of_the_same_name() -> None:
+    desk = Desk()
+    desk.put(acquire("a"))
+    desk.put(undo("a"))
+    desk.wait(9 * DAY_MS)
+    assert desk.ask(acquire("a", issued_at_ms=desk.now_ms)) == "applied"
+    assert desk.ask(release("a")) == "effect_expired"
+    assert desk.ask(acquire("b", issued_at_ms=desk.now_ms)) == ""
+
+
+def test_who_asks_anew_under_the_name_of_the_holder_takes_nothing_from_it() -> None:
+    desk = Desk()
+    desk.put(acquire("a"))
+    desk.wait(30 * DAY_MS)
+    for saga in ("x", "y", "z"):
+        desk.put(acquire(saga, of="other", issued_at_ms=desk.now_ms))
+    assert desk.ask(acquire("a", issued_at_ms=desk.now_ms)) == "lock_held"
+    assert desk.ask(acquire("b", issued_at_ms=desk.now_ms)) == ""
+    assert desk.put(undo("a")) == [("a", "applied"), ("b", "applied")]
+
+
+def test_an_undo_under_the_name_of_one_who_waits_breaks_nothing() -> None:
+    desk = Desk()
+    for saga in ("a", "b"):
+        desk.put(acquire(saga))
+    assert desk.ask(undo("a", effect_id=effect_id("b", "lock", "do"))) == "effect_reused"
+    assert desk.put(release("a")) == [("a", "applied"), ("b", "applied")]
+    assert desk.wait(DAY_MS) == []
 
 
 SAGAS = ("a", "b", "c", "d", "e")

@@ -280,6 +280,34 @@ def test_a_child_that_is_forgotten_is_neither_begun_again_nor_held_for_undone() 
     assert it.told(ask_child(StartChild, attempt=2)) == [("do", "effect_expired", 2)]
 
 
+def test_a_child_is_as_good_as_forgotten_in_a_partition_where_nothing_happened_since() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    it.finish("debit", "credit")
+    it.now_ms += 8 * DAY_MS - 1
+    assert it.machine.sagas.revocable
+    it.now_ms += 1
+    assert it.told(ask_child(UndoChild)) == [("undo", "effect_expired", 1)]
+    assert it.told(ask_child(UndoChild, attempt=2)) == [("undo", "effect_expired", 2)]
+    assert it.machine.sagas.get(CHILD) is None
+
+
+def test_a_child_is_taken_back_in_the_last_moment_before_it_is_forgotten() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    it.finish("debit", "credit")
+    it.now_ms += 8 * DAY_MS - 1
+    assert it.told(ask_child(UndoChild)) == []
+    assert it.finish("credit", "debit", direction="undo") == [("undo", "", 1)]
+
+
+def test_a_child_that_was_declined_without_a_reason_does_not_pass_for_applied() -> None:
+    it = Partition()
+    it.take(ask_child(StartChild))
+    declined = StepDeclined(saga_id=CHILD, step="debit", direction="do", attempt=1, reason="")
+    assert it.told(declined) == [("do", "child_compensated", 1)]
+
+
 def test_a_child_that_is_taken_back_when_it_would_be_forgotten_is_remembered() -> None:
     it = Partition()
     it.take(ask_child(StartChild))
@@ -404,6 +432,18 @@ def test_what_is_declined_past_the_pivot_is_tried_again_by_another_child() -> No
     it.take(operator("retry", SAGA))
     assert it.state == ("completed", "")
     assert begun(it) == [child_of(it), child_of(it, life=1)]
+    assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
+
+
+def test_a_person_may_ask_for_another_child_however_late() -> None:
+    it = bank(
+        parent(node("debit", pivot=True), nested("pay", pay(), given=GIVEN, irreversible=True))
+    )
+    it.freeze("bob")
+    it.start("parent", **PARAMS).wait(days=9)
+    it.unfreeze("bob")
+    it.take(operator("retry", SAGA))
+    assert it.state == ("completed", "")
     assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
 
 

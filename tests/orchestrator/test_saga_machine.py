@@ -142,6 +142,27 @@ def test_finished_sagas_are_forgotten_in_the_order_of_finishing_after_the_horizo
     assert list(machine.sagas.finished) == ["s7", "s8", "s9"]
 
 
+def test_a_saga_that_began_anew_is_there_also_for_who_remembers_for_longer() -> None:
+    machine, later = (
+        SagaMachine(memory_horizon_ms=DAY_MS),
+        SagaMachine(memory_horizon_ms=9 * DAY_MS),
+    )
+    finish(machine, "s1")
+    finish(later, "s1")
+    # Another saga's events make the first machine forget.
+    for saga in ("x", "s1"):
+        for event in work(machine, start(saga, 2 * DAY_MS), 2 * DAY_MS):
+            later.evolve(event)
+    assert isinstance(machine.sagas.get("s1"), Saga)
+    assert later.sagas.get("s1") == machine.sagas.get("s1")
+    assert later.next_due_ms() == machine.next_due_ms()
+    for step in ("debit", "credit"):
+        work(later, StepApplied(saga_id="s1", step=step, direction="do", attempt=1), 3 * DAY_MS)
+    ended = later.sagas.get("s1")
+    assert isinstance(ended, Finished)
+    assert ended.finished_at_ms == 3 * DAY_MS
+
+
 def test_forgetting_is_bounded_per_event() -> None:
     machine = SagaMachine(memory_horizon_ms=DAY_MS)
     for i in range(100):
