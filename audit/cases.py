@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
-from audit.conditions import due
+from audit.conditions import due, legs
 from audit.effects import Effect, Misnamed, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
@@ -129,6 +129,8 @@ class Cases:
                 step.name,
                 reversible=step.undo is not None and not step.pivot,
                 waits=step.wait is not None,
+                legs=legs(step, event.params),
+                collects=step.pivot and bool(step.each),
             )
             for step in event.plan.steps
         )
@@ -157,12 +159,15 @@ class Cases:
         effect = _effect(case, key)
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
+        if effect.succeeded_at < 0 and effect.applied is None and not effect.void:
+            case.awaited += 1
         effect.succeeded_at = offset
         if effect.outside and effect.applied is None:
             if event.direction == "undo" and _effect(case, f"{event.step}/do").applied is None:
                 effect.void = True
             else:
                 effect.applied, effect.applied_at = effect.asked, offset
+            case.awaited -= 1
 
     def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
         if case.due.get(event.step, True):
@@ -210,7 +215,7 @@ class Cases:
         if isinstance(event, SagaCompensated):
             case.state, case.reason = "compensated", event.reason
         else:
-            case.state, case.reason = "completed", ""
+            case.state, case.reason = "completed", event.reason
         case.finished_at, case.finished_ms = offset, event.at_ms
         self._close(case)
 
@@ -236,10 +241,12 @@ class Cases:
         if effect.revoked:
             expected = f"effect {event.effect_id} refused: its compensation came first"
             self._say("effect_voided", event, place, offset, expected, _kind(type(event)))
+        _heard(case, effect)
         effect.applied = applied_by(event)
         effect.applied_in, effect.applied_at = place.partition, offset
         self._compare(event.saga_id, effect, place.topic)
-        if case.finished_at >= 0:
+        # A saga may have thousands of effects: it is not judged anew for each of them.
+        if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
     def told(self, event: Any, place: Place, offset: int) -> None:
@@ -255,14 +262,16 @@ class Cases:
             self._voided(self._case(event.saga_id), event, key, place, offset)
 
     def _voided(self, case: Case, event: EffectVoided, key: str, place: Place, offset: int) -> None:
-        _effect(case, key).void = True
+        effect = _effect(case, key)
+        _heard(case, effect)
+        effect.void = True
         forward = _effect(case, f"{event.step}/do")
         if forward.applied is None:
             forward.revoked = True
         elif forward.applied.kind in ("Debited", "Credited") or event.voided in case.holds:
             expected = f"{event.voided} to be taken back: it was applied"
             self._say("effect_voided", event, place, offset, expected, "EffectVoided")
-        if case.finished_at >= 0:
+        if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
     def _compare(self, saga_id: str, effect: Effect, topic: str = "account.journal") -> None:
@@ -318,6 +327,12 @@ def _effect(case: Case, key: str) -> Effect:
     if effect is None:
         effect = case.effects[key] = Effect()
     return effect
+
+
+def _heard(case: Case, effect: Effect) -> None:
+    """The accounts' journal tells of the effect now."""
+    if effect.succeeded_at >= 0 and effect.applied is None and not effect.void:
+        case.awaited -= 1
 
 
 def _is_applied(saga: Case | Closed | None, key: str) -> bool:

@@ -260,7 +260,7 @@ def _wait_ended(changes: Changes, event: WaitEnded | SignalAccepted, partition: 
 
 
 def _saga_completed(changes: Changes, event: SagaCompleted, partition: int) -> None:
-    changes.outcome(event, "completed", finished=True)
+    changes.outcome(event, "completed", event.reason, finished=True)
 
 
 def _saga_compensated(changes: Changes, event: SagaCompensated, partition: int) -> None:

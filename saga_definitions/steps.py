@@ -10,7 +10,7 @@ from typing import Any, Final
 from messages.participant import EffectId, StepCommand
 from messages.participants import ACCOUNTS, Participant
 from messages.plan import OnTimeout, Retry, Test
-from saga_definitions.params import Instant, Person, Ref
+from saga_definitions.params import Instant, Legs, Person, Ref
 
 Value = Ref[object] | str | int
 Side = Value | None
@@ -20,6 +20,9 @@ FORWARD: Final = Retry(attempts=3, retryable=_PASSES)
 BACKWARD: Final = Retry(attempts=8)
 INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
+
+WIDTH: Final = 100
+"""How many legs are under way at once, if a definition doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Step:
     by: Instant | None = None
     undo_by: str = ""
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
+    each: Legs | None = None
+    width: int = 0
 
 
 def command(kind: type[StepCommand], /, **fields: Value) -> Command:
@@ -94,8 +99,14 @@ def effect_of(step: str) -> Ref[str]:
     return Ref(f"effect.{step}", EffectId)
 
 
+def leg_effect_of(step: str) -> Ref[str]:
+    """For a step with `each`: the effect id of the same leg of `step`, which has `each` too."""
+    return Ref(f"effect.{step}.each", EffectId)
+
+
 def result_of(step: str, field: str) -> Ref[Any]:
-    """A field of the result that the participant answered `step` with."""
+    """A field of the result that the participant answered `step` with; of a step with `each`
+    "applied" and "refused" say how many legs are, "refused_minor" what those would have got."""
     return Ref(f"steps.{step}.result.{field}")
 
 
@@ -133,6 +144,8 @@ def step(
     on_timeout: OnTimeout = "retry",
     when: When = (),
     by: Instant | None = None,
+    each: Legs | None = None,
+    width: int = WIDTH,
 ) -> Step:
     """One step: a command and either its `undo`, or `pivot`, or (past the pivot) `irreversible`.
 
@@ -142,6 +155,11 @@ def step(
     "compensate" gives a reversible step up. An undo is tried again on every refusal and time-out.
     `when`: unless all of it holds the step is skipped. `by`: later than that the step is not asked
     for any more, which refuses it.
+
+    `each`: the step is done once for each leg, with the fields of `each.leg`, at most `width` at a
+    time. Before the pivot all legs are applied or none is. The pivot itself goes on to the last
+    leg, leaves out what is refused, and `result_of` tells how much that is. After the pivot all
+    have to be applied.
     """
     if retry is None:
         retry = INSISTENT if pivot or irreversible else FORWARD
@@ -161,6 +179,8 @@ def step(
         by=by,
         undo_by=choice.by if choice else "",
         undo_cases=choice.cases if choice else {},
+        each=each,
+        width=width if each else 0,
     )
 
 

@@ -285,6 +285,8 @@ def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> 
     assert shipped().names() == (
         "approved_transfer",
         "fx_transfer",
+        "payroll",
+        "payroll_all_or_none",
         "reserved_transfer",
         "scheduled_transfer",
         "split_transfer",
