@@ -38,6 +38,7 @@ def create_app(
             sagas.saga_activity,
             sagas.get_saga,
             sagas.get_timeline,
+            sagas.get_legs,
             sagas.retry_saga,
             sagas.compensate_saga,
             sagas.cancel_saga,

@@ -16,6 +16,7 @@ from api.gateway import Gateway, Refused
 from api.problems import Fault, Problem, invalid
 from api.schemas import (
     ActivityView,
+    LegsPage,
     MinuteView,
     RecoveryBody,
     RecoveryView,
@@ -29,6 +30,7 @@ from api.schemas import (
 )
 from api.views import (
     caught_up,
+    legs_page,
     no_store,
     rfc3339,
     rfc3339_ms,
@@ -151,6 +153,26 @@ async def get_timeline(
     if page is None:
         raise Problem("transfer-unknown", "there is no such saga")
     return Response(timeline_view(page), headers=no_store)
+
+
+@get(
+    "/sagas/{saga_id:str}/legs",
+    operation_class=looked_up("step", "state", "from", "limit"),
+    responses=documented({200: LegsPage}, 400, 404, 500, 503),
+)
+async def get_legs(request: AnyRequest, saga_id: FromPath[str], state: State) -> Response[LegsPage]:
+    """The legs of one `step`, by number, from number `from` on; only those in `state`, if it is
+    given; `limit` at most 1000 (50 if not said)."""
+    after, limit, first = after_of(request), limit_of(request), _from(request)
+    step, wanted = request.query_params.get("step", ""), request.query_params.get("state", "")
+    await caught_up(state.engine, after)
+    found = await timeline.folded(state.engine, saga_id) if _id.fullmatch(saga_id) else None
+    if found is None:
+        raise Problem("transfer-unknown", "there is no such saga")
+    row, saga = found
+    if step not in saga.legs:
+        raise invalid([Fault("step", "must be a step that is done leg by leg")])
+    return Response(legs_page(row, saga, step, wanted, first, limit), headers=no_store)
 
 
 @post(

@@ -96,6 +96,10 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is a leg whose outcome stands."""
         return node.leg is not None and self.legs[node.of].is_settled(node.leg)
 
+    def elements(self, name: str) -> Any:
+        """The list for whose elements the step of this name is done."""
+        return within(self.params, graph_of(self.plan).by_name[name].each[1:])
+
     def under_way(self) -> Iterator[tuple[Node, StepProgress]]:
         """Every step, and instead of one with legs those of them that are open."""
         for node, step in zip(graph_of(self.plan).nodes, self.steps, strict=True):
@@ -268,7 +272,7 @@ def _with(saga: Saga, node: Node, step: StepProgress, at_ms: int) -> Saga:
 
 
 def _with_legs(saga: Saga, node: Node, before: StepProgress, legs: Legs, *, back: bool) -> Saga:
-    elements = within(saga.params, node.each[1:])
+    elements = saga.elements(node.of)
     step = whole(before, legs, elements, collects=node.step.pivot, back=back)
     return msgspec.structs.replace(
         saga, steps=_steps(saga, node.index, step), legs={**saga.legs, node.of: legs}

@@ -57,6 +57,7 @@ from messages.saga import (
 )
 from messages.wire import encode
 from read_model.history import Item, named, without_plan
+from read_model.shortening import shortened
 
 WITHOUT_TRACE: Final = (CommandRefused, EffectRepeated, EffectVoided)
 """Events of accounts that change no row."""
@@ -91,7 +92,7 @@ class SagaOutcome(msgspec.Struct, gc=False):
 
 
 class NewSaga(msgspec.Struct, gc=False):
-    """A saga that started in this batch; `params` as JSON text."""
+    """A saga that started in this batch; `params` as JSON text, long lists cut off."""
 
     saga_id: str
     partition: int
@@ -226,7 +227,7 @@ def _saga_started(changes: Changes, event: SagaStarted, partition: int) -> None:
         storable(event.tenant),
         event.plan.definition,
         event.plan.version,
-        _storable_json(encode(params).decode()),
+        _storable_json(encode(shortened(params)).decode()),
         _text_of(params, "source"),
         _text_of(params, "target"),
         amount if type(amount) is int and abs(amount) <= MAX_MINOR else None,

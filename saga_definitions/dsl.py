@@ -84,6 +84,11 @@ class Definition:
     rules: tuple[Rule, ...]
     participants: tuple[Participant, ...]
 
+    @property
+    def is_long(self) -> bool:
+        """Whether its parameters may have thousands of elements."""
+        return any(step.each for step in self.plan.steps)
+
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
         """What is wrong with `params` as (place, reason); empty when they are good.
 
