@@ -39,6 +39,8 @@ from saga_definitions.params import Instant, Legs, Lookup, Param, Person, Ref
 from saga_definitions.steps import Command, Side, Signal, Step, effect_of, leg_effect_of
 
 MAX_STEPS: Final = 64
+LEGS_RESULT: Final = ("applied", "refused", "refused_minor")
+"""The result of a step that is done leg by leg, as `orchestrator.legs` makes it."""
 MAX_WIDTH: Final = 200
 """Legs that one event may set going: bounds how long the engine is held by it."""
 MAX_ATTEMPTS: Final = 1_000
@@ -336,6 +338,8 @@ def _check_ref(
             )
         if step not in results:
             raise DefinitionError(place, f"no step {step!r} comes before")
+        if scope.planned[step].each and ref.path.rpartition(".")[2] not in LEGS_RESULT:
+            raise DefinitionError(place, f"{step!r} has no result but {', '.join(LEGS_RESULT)}")
     else:
         raise DefinitionError(place, f"unknown reference {ref.path!r}")
     if root in ("effect", "steps") and step in scope.planned:
