@@ -112,7 +112,7 @@ class Ledger:
         forward = self._memory.recall(command.undoes, now_ms)
         if forward is not None and forward.at_ms - command.issued_at_ms >= self._horizon_ms:
             # So late the effect itself would have been refused: its name was given anew.
-            forward = None
+            return refuse(command, version, now_ms, "effect_expired")
         if forward is None:
             if (
                 isinstance(command, (Release, Capture))

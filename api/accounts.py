@@ -26,7 +26,7 @@ from api.schemas import (
     OpenAccountBody,
     WorldView,
 )
-from api.views import account_view, caught_up, no_store
+from api.views import account_view, caught_up, no_store, unknown
 from messages import identity
 from messages.account import (
     AccountCommand,
@@ -198,12 +198,7 @@ async def get_account(
     reached = await caught_up(state.engine, after)
     row = await queries.account(state.engine, account_id)
     if row is None:
-        raise Problem(
-            "account-unknown",
-            DETAILS["account_unknown"]
-            if reached
-            else "the read model has not come as far as `after` yet; ask again",
-        )
+        raise unknown("account-unknown", DETAILS["account_unknown"], reached=reached)
     return Response(account_view(row), headers=no_store)
 
 

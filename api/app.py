@@ -7,14 +7,16 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import accounts, dashboard, health, sagas, transfers
+from api import accounts, dashboard, following, health, sagas, transfers
 from api.asking import MAX_BODY_BYTES
 from api.description import description, explain_problem, openapi_json
+from api.following import News
 from api.gateway import Gateway
 from api.health import Check
 from api.kept import Kept
 from api.problems import Problem, on_bug, on_http_exception, on_problem
 from api.schemas import ActivityView, SagaCounts
+from api.streams import Streams
 from api.troubles import TROUBLES
 from journal.clock import Clock
 from saga_definitions.registry import Registry, shipped
@@ -39,6 +41,7 @@ def create_app(
             sagas.get_saga,
             sagas.get_timeline,
             sagas.get_legs,
+            following.follow_saga,
             sagas.retry_saga,
             sagas.compensate_saga,
             sagas.cancel_saga,
@@ -69,6 +72,8 @@ def create_app(
                 "clock": clock,
                 "checks": dict(checks or {}),
                 "definitions": definitions or shipped(),
+                "streams": Streams(),
+                "news": News(engine),
                 "kept_counts": Kept[SagaCounts](),
                 "kept_activity": Kept[ActivityView](),
             }

@@ -13,7 +13,7 @@ import msgspec
 from litestar import Request
 
 from api.problems import Fault, Problem, in_body, invalid
-from read_model.position import PositionMalformed, Token, parse
+from read_model.position import MAX_OFFSET, PositionMalformed, Token, parse
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_LONG_BODY_BYTES: Final = 960 * 1024
@@ -96,6 +96,24 @@ def limit_of(request: AnyRequest) -> int:
     text = request.query_params.get("limit", str(_DEFAULT_PAGE))
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_PAGE):
         raise invalid([Fault("limit", f"must be 1 to {MAX_PAGE}")])
+    return int(text)
+
+
+def from_of(request: AnyRequest) -> int:
+    """The journal offset of `?from=`, 0 if not said. Raises Problem when it is none."""
+    return _offset("from", request.query_params.get("from", "0"), "the `next` of the page before")
+
+
+def last_event_of(request: AnyRequest) -> int | None:
+    """The journal offset of `Last-Event-ID`. Raises Problem when it is none."""
+    name = "Last-Event-ID"
+    text = request.headers.get(name)
+    return None if text is None else _offset(name, text, "the id of the last event that was seen")
+
+
+def _offset(place: str, text: str, meaning: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_OFFSET):
+        raise invalid([Fault(place, f"must be {meaning}")])
     return int(text)
 
 

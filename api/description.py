@@ -23,6 +23,7 @@ from litestar.params import FromPath
 
 from api.problem_kinds import KINDS
 from api.problems import MEDIA_TYPE, Problem, ProblemBody
+from api.streams import MEDIA_TYPE as STREAM_TYPE
 
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -60,19 +61,35 @@ _AFTER: Final = Parameter(
     schema=Schema(type=OpenAPIType.STRING, examples=["orchestrator.journal/3@1234"]),
 )
 
+_LAST_EVENT: Final = Parameter(
+    name="Last-Event-ID",
+    param_in="header",
+    description="The id of the last event that was seen; browsers send it by themselves.",
+    schema=Schema(type=OpenAPIType.STRING, pattern="^[0-9]+$"),
+)
+
+EVENT_STREAM: Final = ResponseSpec(
+    str, generate_examples=False, media_type=STREAM_TYPE, description="Events as they come."
+)
+
 
 def asked(
-    body: type[msgspec.Struct] | None = None, *, prefers: bool = False, body_required: bool = True
+    body: type[msgspec.Struct] | None = None,
+    *,
+    prefers: bool = False,
+    reads: bool = False,
+    body_required: bool = True,
 ) -> type[Operation]:
-    """The operation of a handler that changes something."""
-    extra = [_KEY, _TENANT, *([_PREFER] if prefers else [])]
+    """The operation of a handler that changes something; `reads`: and looks something up for it."""
+    extra = [_KEY, _TENANT, *([_PREFER] if prefers else []), *([_AFTER] if reads else [])]
     wanted = None if body is None else RequestBody(_content(body), required=body_required)
     return _operation(extra, wanted)
 
 
-def looked_up(*more: str) -> type[Operation]:
-    """The operation of a handler that answers from the read model; `more`: query parameters."""
-    return _operation([_AFTER, *_in_query(more)], None)
+def looked_up(*more: str, resumable: bool = False) -> type[Operation]:
+    """The operation of a handler that answers from the read model; `more`: query parameters;
+    `resumable`: with events."""
+    return _operation([_AFTER, *_in_query(more), *([_LAST_EVENT] if resumable else [])], None)
 
 
 def searched(*filters: str) -> type[Operation]:

@@ -12,11 +12,14 @@ TIMES: Final = 20
 
 
 class Kept(Generic[T]):
-    """The last answer of one query, for `TIMES` as long as it took, and `MIN_S` at least: however
+    """The last answer of one query, for `TIMES` as long as it took, and `min_s` at least: however
     many ask, the query runs at most 1/21 of the time."""
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, now_s: Callable[[], float] = time.monotonic, *, min_s: float = MIN_S
+    ) -> None:
         self._now_s = now_s
+        self._min_s = min_s
         self._lock = asyncio.Lock()
         self._answer: T | None = None
         self._until = 0.0
@@ -28,5 +31,5 @@ class Kept(Generic[T]):
                 began = self._now_s()
                 self._answer = await query()
                 ended = self._now_s()
-                self._until = ended + max(MIN_S, TIMES * (ended - began))
+                self._until = ended + max(self._min_s, TIMES * (ended - began))
             return self._answer

@@ -93,6 +93,19 @@ KINDS: Final[dict[str, Kind]] = {
         "No saga definition has this name.",
         "Leave definition out for a plain transfer.",
     ),
+    "not-completed": Kind(
+        409,
+        "The transfer is not completed",
+        "Only what has been completed can be reversed.",
+        "Wait for its end, then ask again with ?after= and the as_of of the answer that told it. "
+        "What was compensated has moved nothing.",
+    ),
+    "not-reversible": Kind(
+        422,
+        "The transfer can't be reversed",
+        "Transfers of its definition are not reversed, nor is a reversal.",
+        "Make a transfer in the other direction.",
+    ),
     "recovery-refused": Kind(
         409,
         "The saga can't be recovered like that",
@@ -110,6 +123,13 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "too-many-requests": Kind(
         429, "Too many requests wait", "More wait than can be taken.", _SAME_KEY, 1
+    ),
+    "too-many-streams": Kind(
+        503,
+        "Too many event streams are open",
+        "This server follows as many sagas at once as it may.",
+        "Ask for the saga's timeline from time to time instead, or come back later.",
+        10,
     ),
     "internal-error": Kind(500, "The server failed", "This is a fault of the server.", _SAME_KEY),
     "no-answer": Kind(

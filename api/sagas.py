@@ -10,7 +10,7 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from api.asking import AnyRequest, after_of, caller_of, limit_of, strict_body
+from api.asking import AnyRequest, after_of, caller_of, from_of, limit_of, strict_body
 from api.description import asked, documented, looked_up, searched
 from api.gateway import Gateway, Refused
 from api.problems import Fault, Problem, invalid
@@ -29,7 +29,9 @@ from api.schemas import (
     Timeline,
 )
 from api.views import (
+    SAGA_ID,
     caught_up,
+    check_saga_id,
     legs_page,
     no_store,
     rfc3339,
@@ -37,15 +39,14 @@ from api.views import (
     saga_view,
     timeline_view,
     transfer_view,
+    unknown_saga,
 )
 from messages.identity import request_effect_id
 from messages.saga import RecoverSaga, RecoveryAction, SignalSaga
 from read_model import activity, position, queries, timeline
-from read_model.position import MAX_OFFSET
 from read_model.queries import SagaFilter
 
 _FILTERS: Final = ("state", "definition", "reason", "account", "id")
-_id = re.compile(r"[\x21-\x7e]{1,64}")
 _signal = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _text = re.compile(r"[\x20-\x7e]{1,100}")
 _ERRORS: Final = (400, 408, 409, 413, 415, 422, 429, 500, 503)
@@ -129,10 +130,11 @@ async def get_saga(request: AnyRequest, saga_id: FromPath[str], state: State) ->
     """A saga with its steps, as the read model knows it; with `after` as it is at that position or
     later."""
     after = after_of(request)
-    await caught_up(state.engine, after)
-    found = await timeline.folded(state.engine, saga_id) if _id.fullmatch(saga_id) else None
+    check_saga_id(saga_id)
+    reached = await caught_up(state.engine, after)
+    found = await timeline.folded(state.engine, saga_id)
     if found is None:
-        raise Problem("transfer-unknown", "there is no such saga")
+        raise unknown_saga(reached=reached)
     return Response(saga_view(*found), headers=no_store)
 
 
@@ -146,12 +148,12 @@ async def get_timeline(
 ) -> Response[Timeline]:
     """All that has happened to a saga, the oldest first, from journal offset `from` on; `limit` at
     most 1000 (50 if not said)."""
-    after, limit, first = after_of(request), limit_of(request), _from(request)
-    await caught_up(state.engine, after)
-    known = _id.fullmatch(saga_id)
-    page = await timeline.page(state.engine, saga_id, first=first, limit=limit) if known else None
+    after, limit, first = after_of(request), limit_of(request), from_of(request)
+    check_saga_id(saga_id)
+    reached = await caught_up(state.engine, after)
+    page = await timeline.page(state.engine, saga_id, first=first, limit=limit)
     if page is None:
-        raise Problem("transfer-unknown", "there is no such saga")
+        raise unknown_saga(reached=reached)
     return Response(timeline_view(page), headers=no_store)
 
 
@@ -163,12 +165,13 @@ async def get_timeline(
 async def get_legs(request: AnyRequest, saga_id: FromPath[str], state: State) -> Response[LegsPage]:
     """The legs of one `step`, by number, from number `from` on; only those in `state`, if it is
     given; `limit` at most 1000 (50 if not said)."""
-    after, limit, first = after_of(request), limit_of(request), _from(request)
+    after, limit, first = after_of(request), limit_of(request), from_of(request)
     step, wanted = request.query_params.get("step", ""), request.query_params.get("state", "")
-    await caught_up(state.engine, after)
-    found = await timeline.folded(state.engine, saga_id) if _id.fullmatch(saga_id) else None
+    check_saga_id(saga_id)
+    reached = await caught_up(state.engine, after)
+    found = await timeline.folded(state.engine, saga_id)
     if found is None:
-        raise Problem("transfer-unknown", "there is no such saga")
+        raise unknown_saga(reached=reached)
     row, saga = found
     if step not in saga.legs:
         raise invalid([Fault("step", "must be a step that is done leg by leg")])
@@ -230,7 +233,7 @@ async def signal_saga(
     """
     caller = caller_of(request)
     body = await strict_body(request, SignalBody)
-    if not _id.fullmatch(saga_id):
+    if not SAGA_ID.fullmatch(saga_id):
         raise Problem("signal-refused", "there is no such saga", reason="saga_unknown")
     if not _signal.fullmatch(signal):
         detail = "no step waits for this signal"
@@ -266,7 +269,7 @@ async def _recover(
 ) -> Response[RecoveryView]:
     caller = caller_of(request)
     body = await strict_body(request, RecoveryBody)
-    if not _id.fullmatch(saga_id):
+    if not SAGA_ID.fullmatch(saga_id):
         raise Problem("recovery-refused", "there is no such saga", reason="saga_unknown")
     gateway: Gateway = state.gateway
     news = await gateway.recover(
@@ -302,13 +305,6 @@ def _filter(request: AnyRequest) -> SagaFilter:
     return SagaFilter(**given)
 
 
-def _from(request: AnyRequest) -> int:
-    text = request.query_params.get("from", "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_OFFSET):
-        raise invalid([Fault("from", "must be the `next` of the page before")])
-    return int(text)
-
-
 def _before(request: AnyRequest) -> tuple[datetime, str] | None:
     text = request.query_params.get("before")
     if text is None:
@@ -319,6 +315,6 @@ def _before(request: AnyRequest) -> tuple[datetime, str] | None:
         moment = datetime.fromisoformat(at.replace(" ", "+"))
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None or not _id.fullmatch(saga_id):
+    if moment is None or moment.tzinfo is None or not SAGA_ID.fullmatch(saga_id):
         raise invalid([Fault("before", "must be the `next` of the page before")])
     return moment, saga_id

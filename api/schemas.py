@@ -109,6 +109,7 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
     `after`: the steps it waits for. `answer_due_at`, `retry_at`: what it waits for now, if it does.
     `legs`: of a step that is done leg by leg; GET .../legs tells of each of them.
+    `saga`: the id of the saga that the step is, if it is one and was asked for.
     """
 
     name: str
@@ -121,6 +122,7 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     answer_due_at: str | None
     retry_at: str | None
     result: dict[str, Any]
+    saga: str | None
     legs: LegsView | None = None
 
 
@@ -144,10 +146,21 @@ class LegsPage(msgspec.Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class ParentView(msgspec.Struct, frozen=True, kw_only=True):
+    """The saga that another saga is a step of."""
+
+    id: str
+    step: str
+
+
 class SagaView(TransferView, frozen=True, kw_only=True):
-    """A saga with its steps, in an order in which every step comes after those it waits for."""
+    """A saga with its steps, in an order in which every step comes after those it waits for.
+
+    `parent`: the saga that it is a step of, if it is one.
+    """
 
     deadline_at: str
+    parent: ParentView | None
     steps: list[StepView]
 
 

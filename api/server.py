@@ -32,6 +32,7 @@ log_event = structlog.get_logger("api.server")
 
 _STOP_S: Final = 10
 _POOL: Final = 10
+_STUCK_MS: Final = 60_000
 
 
 class CannotListen(Exception):
@@ -134,6 +135,7 @@ async def serve(
             task.result()
     finally:
         server.should_exit = True
+        app.state.streams.close()
         await asyncio.gather(serving, return_exceptions=True)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -148,5 +150,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise CannotListen(host, port, error.strerror or str(error)) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: who takes nothing for so long is gone, not slow.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
     listener.setblocking(False)
     return listener

@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
+from api import reversals
 from api.asking import (
     MAX_BODY_BYTES,
     MAX_LONG_BODY_BYTES,
@@ -21,7 +22,7 @@ from api.description import asked, documented, looked_up
 from api.gateway import Gateway, Refused, SagaNews
 from api.problems import Problem, in_body, invalid
 from api.schemas import TransferBody, TransferStarted, TransferView
-from api.views import caught_up, no_store, transfer_view
+from api.views import caught_up, no_store, transfer_view, unknown
 from journal.clock import Clock
 from messages.identity import fingerprint, saga_id
 from messages.saga import StartSaga
@@ -45,9 +46,10 @@ _REFUSALS: Final = {
     "/transfers",
     status_code=202,
     request_max_body_size=MAX_LONG_BODY_BYTES,
-    operation_class=asked(TransferBody, prefers=True),
+    operation_class=asked(TransferBody, prefers=True, reads=True),
     responses=documented(
-        {200: TransferStarted, 202: TransferStarted}, 400, 408, 413, 415, 422, 429, 500, 503
+        {200: TransferStarted, 202: TransferStarted},
+        *(400, 404, 408, 409, 413, 415, 422, 429, 500, 503),
     ),
 )
 async def start_transfer(request: AnyRequest, state: State) -> Response[TransferStarted]:
@@ -56,11 +58,16 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     202: it runs; look at Location. With `Prefer: wait=N` (seconds, at most 30) 200 tells the end:
     completed, compensated (nothing moved, `reason` says why) or parked (a person looks at it).
     A transfer that waits for a person or a time is told at once: 202, running, `waiting`.
+    A `reversal` takes the `original`'s id and, unless it is all of it, `amount_minor`; with `after`
+    it is looked up as it is at that position or later.
     """
     caller = caller_of(request)
     params = await json_object(request)
     definition = params.pop("definition", DEFAULT_DEFINITION)
     definitions: Registry = state.definitions
+    if definition == reversals.NAME:
+        await caught_up(state.engine, after_of(request))
+        params = await reversals.filled_in(state.engine, caller.tenant, params)
     _check(definitions, definition, params, len(await request.body()))
     clock: Clock = state.clock
     gateway: Gateway = state.gateway
@@ -132,10 +139,5 @@ async def get_transfer(
     reached = await caught_up(state.engine, after)
     row = await queries.saga(state.engine, transfer_id)
     if row is None:
-        raise Problem(
-            "transfer-unknown",
-            "there is no such transfer"
-            if reached
-            else "the read model has not come as far as `after` yet; ask again",
-        )
+        raise unknown("transfer-unknown", "there is no such transfer", reached=reached)
     return Response(transfer_view(row), headers=no_store)

@@ -1,5 +1,6 @@
 """The read model's rows as answers, and the wait for the read model to have come far enough."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
@@ -7,12 +8,13 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from account_service.service import TOPICS as ACCOUNT
-from api.problems import Fault, invalid
+from api.problems import Fault, Problem, invalid
 from api.schemas import (
     AccountView,
     LegsPage,
     LegsView,
     LegView,
+    ParentView,
     SagaView,
     StepView,
     Timeline,
@@ -22,7 +24,7 @@ from api.schemas import (
 from messages.plan import PlannedStep
 from messages.saga import SagaState
 from orchestrator.legs import Legs
-from orchestrator.progress import Saga, StepProgress
+from orchestrator.progress import Saga, StepProgress, child_ids
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import queries
 from read_model.position import Token
@@ -31,6 +33,7 @@ from read_model.telling import short_type, tell
 from read_model.timeline import Page
 
 READ_YOUR_WRITES_S: Final = 2.0
+SAGA_ID: Final = re.compile(r"[\x21-\x7e]{1,64}")
 no_store: Final = {"Cache-Control": "no-store"}
 
 _JOURNALS: Final = (ORCHESTRATOR.journal, ACCOUNT.journal)
@@ -46,6 +49,22 @@ async def caught_up(engine: AsyncEngine, after: Token | None) -> bool:
     if after.place.topic not in _JOURNALS:
         raise invalid([Fault("after", "must be a position of a journal")])
     return await queries.wait_for(engine, after.place, after.next_offset, READ_YOUR_WRITES_S)
+
+
+def unknown(kind: str, detail: str, *, reached: bool) -> Problem:
+    """What isn't there: 404, unless it may only be not there yet. `reached`: as of `caught_up`."""
+    not_yet = "the read model has not come as far as `after` yet; ask again"
+    return Problem(kind, detail if reached else not_yet)
+
+
+def unknown_saga(*, reached: bool = True) -> Problem:
+    return unknown("transfer-unknown", "there is no such saga", reached=reached)
+
+
+def check_saga_id(saga_id: str) -> None:
+    """An id that can't be one is a saga that does not exist. Raises Problem."""
+    if not SAGA_ID.fullmatch(saga_id):
+        raise unknown_saga()
 
 
 def transfer_view(row: SagaRow) -> TransferView:
@@ -65,17 +84,21 @@ def transfer_view(row: SagaRow) -> TransferView:
 
 
 def saga_view(row: SagaRow, saga: Saga) -> SagaView:
+    parent, children = saga.parent, child_ids(saga)
     return SagaView(
         **msgspec.structs.asdict(transfer_view(row)),
         deadline_at=rfc3339_ms(saga.deadline_at_ms),
+        parent=None if parent is None else ParentView(id=parent.saga_id, step=parent.step),
         steps=[
-            _step_view(planned, step, saga.legs.get(planned.name))
+            _step_view(planned, step, children.get(planned.name), saga.legs.get(planned.name))
             for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
         ],
     )
 
 
-def _step_view(planned: PlannedStep, step: StepProgress, legs: Legs | None) -> StepView:
+def _step_view(
+    planned: PlannedStep, step: StepProgress, child: str | None, legs: Legs | None
+) -> StepView:
     return StepView(
         name=planned.name,
         state=step.state,
@@ -87,6 +110,7 @@ def _step_view(planned: PlannedStep, step: StepProgress, legs: Legs | None) -> S
         answer_due_at=rfc3339_ms(step.timeout_at_ms) if step.timeout_at_ms else None,
         retry_at=rfc3339_ms(step.retry_at_ms) if step.retry_at_ms else None,
         result=step.result,
+        saga=child,
         legs=None if legs is None else _legs_view(legs),
     )
 

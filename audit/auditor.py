@@ -1,9 +1,11 @@
-"""Reads both journals from offset 0 to their ends, folds them and gives the verdict.
+"""Reads the journals from offset 0 to their ends, folds them and gives the verdict.
 
 The bank may be at work meanwhile, so what is read must be a possible moment of it. The ends are
-taken in this order: accounts (the `cut`), sagas, accounts again. Then whatever a saga was told is
-in the accounts' journals as far as they are read; and whatever an account did before its cut was
-asked for in the sagas' journals as far as those are read.
+taken in this order: sagas (the `relied_on` cut), accounts and claims (the `cut`), sagas, accounts
+and claims again. Then whatever a saga was told is in the others' journals as far as they are read;
+whatever these did before their cut was asked for in the sagas' journals as far as those are read;
+and whatever a saga did or was told before the `relied_on` cut, that others have to do with, be it
+what it relies on, its parent or its children, is in theirs.
 """
 
 import time
@@ -16,10 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.accounts import Accounts
 from audit.case import Case, Closed
 from audit.cases import Cases
+from audit.claims import Claims
 from audit.history import Histories
 from audit.journals import (
     ACCOUNT_INPUT,
     ACCOUNTS,
+    CLAIM_INPUT,
+    CLAIMS,
     JOURNAL_OF,
     SAGA_INPUT,
     SAGAS,
@@ -36,6 +41,7 @@ from audit.report import (
     Totals,
     listed,
 )
+from audit.reversals import Reversals
 from audit.rows import Rows, rows
 from audit.verdict import Problem, problems
 from journal.log import Log, Place
@@ -100,6 +106,7 @@ class _Books:
         partitions: Mapping[str, int],
         cuts: Mapping[Place, int],
         ends: Mapping[Place, int],
+        relied_on: Mapping[Place, int],
         effect_horizon_ms: int,
         memory_ms: int,
         keep: Keeper | None,
@@ -107,8 +114,16 @@ class _Books:
         self.findings = Findings()
         self.cases = Cases(self.findings, memory_ms)
         self.accounts = Accounts(self.cases, self.findings, effect_horizon_ms)
+        self.claims = Claims(self.cases, self.findings)
+        self.reversals = Reversals(self.cases, self.findings)
         self.progress: Callable[[int, int], None] = lambda done, of: None
         self._log = log
+        self._relied_on = relied_on
+        folds = {
+            ACCOUNTS: self.accounts.fold,
+            CLAIMS: self.claims.fold,
+            SAGAS: self.reversals.fold,
+        }
         self.journals = {
             place: Journal(
                 place,
@@ -116,7 +131,7 @@ class _Books:
                 end=end,
                 partitions=partitions,
                 findings=self.findings,
-                handle=self.accounts.fold if place.topic == ACCOUNTS else self.cases.fold,
+                handle=folds[place.topic],
                 keep=keep if place.topic == SAGAS else None,
             )
             for place, end in ends.items()
@@ -134,11 +149,21 @@ class _Books:
                     f"there is no topic {JOURNAL_OF[topic]}: start the bank once (makegood up), "
                     "or check MAKEGOOD_KAFKA_BOOTSTRAP and MAKEGOOD_TOPIC_PREFIX"
                 )
-        cuts = await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])
+        claims = await log.partitions(CLAIMS)
+        if claims:
+            # A bank that never reversed anything may have none.
+            partitions[CLAIM_INPUT] = claims
+
+        async def asked() -> dict[Place, int]:
+            found = await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])
+            return {**found, **await _ends(log, CLAIMS, claims)}
+
+        relied_on = await _ends(log, SAGAS, partitions[SAGA_INPUT])
+        cuts = await asked()
         sagas = await _ends(log, SAGAS, partitions[SAGA_INPUT])
-        ends = {**sagas, **await _ends(log, ACCOUNTS, partitions[ACCOUNT_INPUT])}
-        cuts |= sagas
-        return cls(log, partitions, cuts, ends, effect_horizon_ms, memory_ms, keep)
+        ends = {**sagas, **await asked()}
+        cuts |= relied_on
+        return cls(log, partitions, cuts, ends, relied_on, effect_horizon_ms, memory_ms, keep)
 
     async def read(self, until: Mapping[Place, int]) -> None:
         """Read every journal on to `until`, at most to its end. Raises CannotAudit."""
@@ -197,15 +222,20 @@ class _Books:
 
     def _judge(self) -> None:
         """What is wrong with the sagas that are not closed: now everything is read."""
+        self.claims.judge(self._may_be_early)
+        self.reversals.judge(lambda place, offset: offset >= self._relied_on[place])
         for case in self._open():
             for problem in problems(case):
                 if not self._may_be_early(problem.place, problem.offset):
                     self._add(case.saga_id, problem)
+        for child_id, problem in self.cases.children.problems():
+            if problem.offset < self._relied_on[problem.place]:
+                self._add(child_id, problem)
         for case in self.cases.later.values():
             for key, effect in case.effects.items():
-                if effect.applied is None:
+                if effect.applied is None or effect.applied_in is None:
                     continue
-                place = Place(ACCOUNTS, effect.applied_in)
+                place = effect.applied_in
                 if not self._may_be_early(place, effect.applied_at):
                     self._add(
                         case.saga_id,
@@ -220,7 +250,7 @@ class _Books:
 
     def _may_be_early(self, place: Place, offset: int) -> bool:
         """Whether what stands there may only look wrong, for the sagas are not read that far."""
-        return place.topic == ACCOUNTS and offset >= self.journals[place].cut
+        return place.topic != SAGAS and offset >= self.journals[place].cut
 
     def _add(self, saga_id: str, problem: Problem) -> None:
         check, place, offset, expected, found = problem

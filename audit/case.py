@@ -39,10 +39,12 @@ class Outcome(NamedTuple):
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False):
-    """A finished saga with nothing left to check."""
+    """A finished saga with nothing left to check but, perhaps, its reversals; `facts` as in
+    `Case`."""
 
     outcome: Outcome
     finished_ms: int
+    facts: int
 
 
 class Case(msgspec.Struct):
@@ -50,7 +52,8 @@ class Case(msgspec.Struct):
     are neither captured nor released; `started_at` -1: its journal has not told of it yet.
     `passed`: steps that waited for what came; `skipped`: by their conditions. `due`: steps with
     conditions -> whether they must be done (None: depends on results); `barred`: step -> the person
-    whose approval does not count."""
+    whose approval does not count. `facts`: of what can be reversed, a digest of source, target,
+    amount and currency (within this process), else 0."""
 
     saga_id: str
     partition: int = -1
@@ -63,6 +66,7 @@ class Case(msgspec.Struct):
     step: str = ""
     finished_at: int = -1
     finished_ms: int = 0
+    facts: int = 0
     effects: dict[str, Effect] = {}
     transit: dict[str, int] = {}
     holds: set[str] = set()
@@ -72,8 +76,16 @@ class Case(msgspec.Struct):
     barred: dict[str, str] = {}
     awaited: int = 0
     """Effects that the saga was told of and the accounts' journal has not told of yet."""
+    is_child: bool = False
+    """It is a step of another saga."""
     lost: bool = False
     """Its beginning is missing: told once."""
+
+    @property
+    def may_be_taken_back(self) -> bool:
+        """Whether it is completed, and yet its parent may take it back; see `children.py`."""
+        whole = self.is_child and self.state == "completed"
+        return whole and all(step.reversible or step.waits for step in self.steps)
 
     @property
     def outcome(self) -> Outcome:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
+from audit.children import Children
 from audit.conditions import due, legs
-from audit.effects import Effect, Misnamed, applied_by, asked_of
+from audit.effects import Effect, Misnamed, Posting, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
 from journal.log import Place
@@ -23,6 +24,7 @@ from messages.account import (
     EffectVoided,
     Held,
 )
+from messages.child import ChildRefused, ParentAnswered, ParentAsked
 from messages.identity import effect_id
 from messages.plan import AwaitSignal
 from messages.saga import (
@@ -47,9 +49,18 @@ from messages.saga import (
     StepWaiting,
     WaitEnded,
 )
+from saga_definitions.reversal import REVERSIBLE
 
-_WITHOUT_SAGA: Final = (AnswerIgnored, StartRefused, RecoveryRefused, SignalRefused)
-_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated)
+_WITHOUT_SAGA: Final = (
+    AnswerIgnored,
+    StartRefused,
+    RecoveryRefused,
+    SignalRefused,
+    ParentAnswered,
+    ChildRefused,
+)
+_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated, ParentAsked)
+_TAKEN_BACK_BY_NAME: Final = ("Debited", "Credited", "Claimed", "Locked")
 
 
 class Cases:
@@ -64,6 +75,8 @@ class Cases:
         self.later: dict[str, Case] = {}
         self.former: list[Case | Closed] = []
         self.started: dict[int, int] = {}
+        self.children = Children()
+        self._lives: dict[str, list[Case | Closed]] = {}
         self._findings = findings
         self._memory_ms = memory_ms
         self._plans: dict[tuple[PlanStep, ...], tuple[PlanStep, ...]] = {}
@@ -87,6 +100,9 @@ class Cases:
     def fold(self, event: Any, place: Place, offset: int) -> None:
         saga = self.sagas.get(event.saga_id)
         kind = type(event)
+        self.children.fold(event, place, offset)
+        if kind is CompensationStarted and isinstance(saga, Case) and saga.may_be_taken_back:
+            saga.finished_at = -1
         if kind is SagaStarted:
             self._started(saga, event, place, offset)
             return
@@ -115,6 +131,7 @@ class Cases:
                 self._say("saga_begun", event, place, offset, "SagaStarted once", "again")
                 return
             self.former.append(saga)
+            self._lives.setdefault(event.saga_id, []).append(saga)
             del self.sagas[event.saga_id]
             later = self.later.pop(event.saga_id, None)
             if later is not None:
@@ -134,9 +151,11 @@ class Cases:
             )
             for step in event.plan.steps
         )
+        case.facts = _facts(event)
         case.steps = self._plans.setdefault(steps, steps)
         case.due = {step.name: due(step, event.params) for step in event.plan.steps if step.when}
         case.barred = _barred(event)
+        case.is_child = event.parent is not None
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
         self._not_to_be_skipped(case, event, place, offset)
@@ -219,10 +238,17 @@ class Cases:
         case.finished_at, case.finished_ms = offset, event.at_ms
         self._close(case)
 
-    # The accounts' journal
+    def lives(self, saga_id: str) -> list[Case | Closed]:
+        """All sagas that were begun under this id, the last one first."""
+        saga = self.sagas.get(saga_id)
+        return [*([] if saga is None else [saga]), *self._lives.get(saga_id, ())]
 
-    def applied(self, event: Any, place: Place, offset: int) -> None:
-        """An account changed because of a saga's command."""
+    # The journals of those who were asked
+
+    def applied(
+        self, event: Any, place: Place, offset: int, posting: Posting | None = None
+    ) -> None:
+        """An account changed because of a saga's command; or, with its `posting`, a quota did."""
         key = f"{event.step}/{event.direction}"
         if event.effect_id != effect_id(event.saga_id, event.step, event.direction):
             name = effect_id(event.saga_id, event.step, event.direction)
@@ -242,45 +268,54 @@ class Cases:
             expected = f"effect {event.effect_id} refused: its compensation came first"
             self._say("effect_voided", event, place, offset, expected, _kind(type(event)))
         _heard(case, effect)
-        effect.applied = applied_by(event)
-        effect.applied_in, effect.applied_at = place.partition, offset
-        self._compare(event.saga_id, effect, place.topic)
+        effect.applied = posting or applied_by(event)
+        effect.applied_in, effect.applied_at = place, offset
+        self._compare(event.saga_id, effect)
         # A saga may have thousands of effects: it is not judged anew for each of them.
         if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
     def told(self, event: Any, place: Place, offset: int) -> None:
         """An account answered a saga's command without a change."""
+        if isinstance(event, EffectRepeated):
+            self.repeated(event, event.refused == "", place, offset)
+        elif isinstance(event, EffectVoided):
+            self.voided(event, event.voided, place, offset)
+
+    def repeated(self, event: Any, applied: bool, place: Place, offset: int) -> None:
+        """A saga was told the effect's first outcome again: `applied`, or not."""
         key = f"{event.step}/{event.direction}"
         saga = self.sagas.get(event.saga_id)
-        if isinstance(event, EffectRepeated):
-            done = _is_applied(saga, key) or _is_applied(self.later.get(event.saga_id), key)
-            if done != (event.refused == ""):
-                expected = "an outcome that the effect had: " + ("applied" if done else "not")
-                self._say("effect_repeated", event, place, offset, expected, event.refused or "ok")
-        elif isinstance(event, EffectVoided) and not isinstance(saga, Closed):
-            self._voided(self._case(event.saga_id), event, key, place, offset)
+        done = _is_applied(saga, key) or _is_applied(self.later.get(event.saga_id), key)
+        if done != applied:
+            expected = "an outcome that the effect had: " + ("applied" if done else "not")
+            found = "applied" if applied else "refused"
+            self._say("effect_repeated", event, place, offset, expected, found)
 
-    def _voided(self, case: Case, event: EffectVoided, key: str, place: Place, offset: int) -> None:
-        effect = _effect(case, key)
+    def voided(self, event: Any, voided: str, place: Place, offset: int) -> None:
+        """A compensation found nothing to take back; the effect `voided` must not come any more."""
+        if isinstance(self.sagas.get(event.saga_id), Closed):
+            return
+        case = self._case(event.saga_id)
+        effect = _effect(case, f"{event.step}/{event.direction}")
         _heard(case, effect)
         effect.void = True
         forward = _effect(case, f"{event.step}/do")
         if forward.applied is None:
             forward.revoked = True
-        elif forward.applied.kind in ("Debited", "Credited") or event.voided in case.holds:
-            expected = f"{event.voided} to be taken back: it was applied"
-            self._say("effect_voided", event, place, offset, expected, "EffectVoided")
+        elif forward.applied.kind in _TAKEN_BACK_BY_NAME or voided in case.holds:
+            expected = f"{voided} to be taken back: it was applied"
+            self._say("effect_voided", event, place, offset, expected, "voided")
         if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
-    def _compare(self, saga_id: str, effect: Effect, topic: str = "account.journal") -> None:
+    def _compare(self, saga_id: str, effect: Effect) -> None:
         asked, applied = effect.asked, effect.applied
         if asked is not None and applied is not None and asked != applied:
-            place = Place(topic, effect.applied_in)
+            assert effect.applied_in is not None, "whoever applies says where"
             self._findings.add(
                 "effect_as_asked",
-                place,
+                effect.applied_in,
                 effect.applied_at,
                 f"saga {saga_id}",
                 f"{asked}, as its StepRequested says",
@@ -295,14 +330,14 @@ class Cases:
 
     def _close(self, case: Case) -> None:
         """Forget the details of a finished saga once there is nothing to say about it."""
-        if case.started_at < 0 or problems(case):
+        if case.started_at < 0 or case.may_be_taken_back or problems(case):
             return
         done = frozenset(
             key for key, effect in case.effects.items() if effect.applied or effect.void
         )
         outcome = case.outcome._replace(applied=done)
         outcome = self._outcomes.setdefault(outcome, outcome)
-        self.sagas[case.saga_id] = Closed(outcome, case.finished_ms)
+        self.sagas[case.saga_id] = Closed(outcome, case.finished_ms, case.facts)
 
     def _say(
         self, check: str, event: Any, place: Place, offset: int, expected: str, found: str
@@ -312,6 +347,13 @@ class Cases:
 
 def _case(saga_id: str) -> Case:
     return Case(saga_id, effects={}, transit={}, holds=set())
+
+
+def _facts(event: SagaStarted) -> int:
+    if event.plan.definition not in REVERSIBLE:
+        return 0
+    of = event.params
+    return hash((of.get("source"), of.get("target"), of.get("amount_minor"), of.get("currency")))
 
 
 def _barred(event: SagaStarted) -> dict[str, str]:

@@ -2,10 +2,11 @@
 applied it, and the saga that was told so.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from journal.log import Place
 from messages.account import (
     AccountCommand,
     Captured,
@@ -15,6 +16,7 @@ from messages.account import (
     Held,
     Released,
 )
+from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
 from messages.identity import effect_id
 from messages.participant import StepCommand
 from messages.saga import StepRequested
@@ -22,8 +24,12 @@ from messages.wire import Codec, Undecodable
 
 COMMANDS: Final[Codec[AccountCommand]] = Codec(AccountCommand)
 
+C = TypeVar("C")
+
 _OUTSIDE: Final = msgspec.json.Decoder(StepCommand)
 _ACCOUNT_INPUT: Final = "account.input"
+_CLAIM_INPUT: Final = "claims.input"
+_CLAIM_COMMANDS: Final[Codec[ClaimCommand]] = Codec(ClaimCommand)
 
 _DOES: Final = {
     "Debit": "Debited",
@@ -37,7 +43,8 @@ _DOES: Final = {
 
 class Posting(NamedTuple):
     """What has to be the same in a command and in the event that applies it. A capture and a
-    release name their hold; its amount is the account's to know."""
+    release name their hold; its amount is the account's to know. A claim has its resource for the
+    account, and its purpose for the currency."""
 
     kind: str
     account_id: str
@@ -52,13 +59,13 @@ class Posting(NamedTuple):
 
 class Effect(msgspec.Struct, gc=False):
     """`asked` None: nobody asked, as far as is read; `applied_at`, `succeeded_at`: offsets, -1
-    while it has not happened. `void`: the account found nothing to take back and said so.
+    while it has not happened. `void`: who was asked found nothing to take back and said so.
     `revoked`: its compensation came first, so it must not be applied any more."""
 
     asked: Posting | None = None
     attempt: int = 0
     applied: Posting | None = None
-    applied_in: int = -1
+    applied_in: Place | None = None
     applied_at: int = -1
     void: bool = False
     revoked: bool = False
@@ -81,12 +88,12 @@ class Misnamed(Exception):
 
 def asked_of(event: StepRequested) -> Posting:
     """What the command in `event` asks for. Raises Misnamed."""
+    if event.topic == _CLAIM_INPUT:
+        _asked_outside(event)
+        return claimed(_decoded(_CLAIM_COMMANDS, event, "a claim's command"))
     if event.topic != _ACCOUNT_INPUT:
         return _asked_outside(event)
-    try:
-        command = COMMANDS.decode(bytes(event.command))
-    except Undecodable as error:
-        raise Misnamed("an account command", error.reason) from error
+    command = _decoded(COMMANDS, event, "an account command")
     named = (command.effect_id, command.saga_id, command.step, command.direction, command.attempt)
     name = effect_id(event.saga_id, event.step, event.direction)
     wanted = (name, event.saga_id, event.step, event.direction, event.attempt)
@@ -104,6 +111,27 @@ def asked_of(event: StepRequested) -> Posting:
         getattr(fields, "currency", ""),
         getattr(fields, "hold_id", ""),
     )
+
+
+def claimed(command: ClaimCommand) -> Posting:
+    """What the command takes of its quota, or gives back; or which lock it takes or releases."""
+    resource, purpose = command.resource, command.purpose
+    match command:
+        case Claim():
+            return Posting("Claimed", resource, command.amount_minor, purpose, "")
+        case GiveBack():
+            return Posting("GivenBack", resource, command.amount_minor, purpose, "")
+        case AcquireLock():
+            return Posting("Locked", resource, 0, purpose, "")
+        case ReleaseLock():
+            return Posting("Unlocked", resource, 0, purpose, command.lock_id)
+
+
+def _decoded(codec: Codec[C], event: StepRequested, what: str) -> C:
+    try:
+        return codec.decode(bytes(event.command))
+    except Undecodable as error:
+        raise Misnamed(what, error.reason) from error
 
 
 def _asked_outside(event: StepRequested) -> Posting:

@@ -12,20 +12,29 @@ from audit.report import Findings
 from journal.log import Place, Record
 from journal.records import Advanced, KernelRecord, Opened, RecordRejected
 from messages.account import AccountEvent
+from messages.child import ParentAnswered
 from messages.routing import partition_of
 from messages.saga import SagaAccepted, SagaAnswer, SagaEvent, SagaStarted, StepRequested
 from messages.wire import Codec, Undecodable, type_name
+from participant.effects import EffectEvent, EffectSettled, EffectTold
 
 ACCOUNTS: Final = "account.journal"
 SAGAS: Final = "orchestrator.journal"
+CLAIMS: Final = "claims.journal"
 ACCOUNT_INPUT: Final = "account.input"
 SAGA_INPUT: Final = "orchestrator.input"
-JOURNAL_OF: Final = {ACCOUNT_INPUT: ACCOUNTS, SAGA_INPUT: SAGAS}
+CLAIM_INPUT: Final = "claims.input"
+JOURNAL_OF: Final = {ACCOUNT_INPUT: ACCOUNTS, SAGA_INPUT: SAGAS, CLAIM_INPUT: CLAIMS}
 
 _CODECS: Final[dict[str, Codec[Any]]] = {
     ACCOUNTS: Codec(AccountEvent | KernelRecord),
     SAGAS: Codec(SagaEvent | KernelRecord),
+    CLAIMS: Codec(EffectEvent | KernelRecord),
 }
+_INPUT_OF: Final = {journal: topic for topic, journal in JOURNAL_OF.items()}
+_KEY: Final = {ACCOUNTS: "account_id", SAGAS: "saga_id", CLAIMS: "key"}
+"""The field of every event that is the key of its record."""
+_SETTLED: Final = (EffectSettled, EffectTold)
 _OPENED: Final = type_name(Opened).encode()
 _DEAD_LETTERS: Final = "deadletter/0"
 _TOLD: Final[frozenset[type]] = frozenset((SagaStarted, *get_args(SagaAnswer))) - {SagaAccepted}
@@ -68,12 +77,11 @@ class Journal:
         self.received: dict[str, int] = {}
         self.received_at_cut: dict[str, int] = {}
         self._partitions = partitions
-        self._count = partitions[ACCOUNT_INPUT if place.topic == ACCOUNTS else SAGA_INPUT]
+        self._count = partitions[_INPUT_OF[place.topic]]
         self._findings = findings
         self._handle = handle
         self._keep = keep
         self._codec = _CODECS[place.topic]
-        self._is_saga = place.topic == SAGAS
         self._epoch_header = b""
         self._input_next = 0
         self._released: dict[str, int] = {}
@@ -151,7 +159,7 @@ class Journal:
         if event_type is RecordRejected:
             self._give(_DEAD_LETTERS)
             return
-        name: str = event.saga_id if self._is_saga else event.account_id
+        name: str = getattr(event, _KEY[self.place.topic])
         home = partition_of(name, self._count)
         if record.key != name.encode() or home != self.place.partition:
             self._violation(
@@ -162,20 +170,28 @@ class Journal:
                 f"the key {(record.key or b'').decode(errors='replace')} "
                 f"in partition {self.place.partition}",
             )
-        if self._is_saga:
-            if event_type is StepRequested:
-                self._route(event.topic, event.key)
-            elif event_type in _TOLD:
-                self._give(self._answers)
-        elif event.reply_to and event.saga_id:
-            self._route(event.reply_to, event.saga_id)
-        else:
-            self._give(self._answers)
+        self._send(event, event_type)
         self._handle(event, self.place, offset)
         if self._keep is not None:
             self._keep(event, offset, record.value or b"")
 
     # Links
+
+    def _send(self, event: Any, event_type: type[Any]) -> None:
+        """Count what goes out because of the event."""
+        if self.place.topic == SAGAS:
+            if event_type is StepRequested:
+                self._route(event.topic, event.key)
+            elif event_type is ParentAnswered:
+                self._route(SAGA_INPUT, event.parent.saga_id)
+            elif event_type in _TOLD:
+                self._give(self._answers)
+        elif self.place.topic == CLAIMS and event_type not in _SETTLED:
+            return
+        elif event.reply_to and event.saga_id:
+            self._route(event.reply_to, event.saga_id)
+        elif self.place.topic == ACCOUNTS:
+            self._give(self._answers)
 
     def _route(self, topic: str, key: str) -> None:
         count = self._partitions.get(topic)

@@ -47,7 +47,7 @@ def _told(case: Case) -> Iterator[Problem]:
             expected = f"{key} applied, as its StepSucceeded says"
             yield _at_saga(case, "effect_told", effect.succeeded_at, expected, "not applied")
         if effect.applied is not None and effect.asked is None:
-            place = Place(_ACCOUNTS, effect.applied_in)
+            place = effect.applied_in or Place(_ACCOUNTS, case.partition)
             found = f"{effect.applied}, and nobody asked"
             yield Problem("effect_asked", place, effect.applied_at, f"{key} to be asked for", found)
 

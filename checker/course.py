@@ -10,8 +10,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from checker.world import NOW, SAGA
-from messages.identity import fingerprint
+from checker.participants import MovesOf
+from checker.world import NOW, PARENT, SAGA
+from messages.child import StartChild, UndoChild
+from messages.identity import effect_id, fingerprint
 from messages.plan import CommandTemplate, Condition, Plan, PlannedStep, Retry, leg_name
 from messages.saga import SagaEvent, SagaInput, StartSaga
 from orchestrator import saga
@@ -92,12 +94,14 @@ class Course:
     engine: Engine
     bounds: Bounds
     definitions: Registry
-    start: StartSaga
+    start: StartSaga | StartChild
+    """By whom it is begun: a caller, or a saga whose step it is."""
     plan: Plan
     parts: Mapping[str, Part]
     alike: Sequence[Sequence[Sequence[int]]]
     """Classes of bundles of parts, by number, that are kin: the bundles of a class differ in
     nothing but names, accounts and amounts."""
+    moves_of: MovesOf
 
     def names(self, index: int) -> list[str]:
         """The parts of the plan's step number `index`."""
@@ -105,19 +109,17 @@ class Course:
 
 
 def course_of(
-    definition: Definition, params: Mapping[str, Any], engine: Engine, bounds: Bounds
+    definition: Definition,
+    params: Mapping[str, Any],
+    engine: Engine,
+    bounds: Bounds,
+    moves_of: MovesOf,
+    *,
+    as_child: bool = False,
 ) -> Course:
     plan = _small(definition.plan, bounds.attempts)
     small = replace(definition, plan=plan)
-    start = StartSaga(
-        saga_id=SAGA,
-        tenant="",
-        definition=plan.definition,
-        params=dict(params),
-        fingerprint=fingerprint(plan.definition, params),
-        request_id="request",
-        issued_at_ms=NOW,
-    )
+    start = (_of_parent if as_child else _of_caller)(plan, dict(params))
     nodes = [node for step in graph_of(plan).nodes for node in _legs(step, params)]
     kin = _kin(nodes)
     parts = {
@@ -130,8 +132,19 @@ def course_of(
         )
         for node in nodes
     }
-    return Course(
-        engine, bounds, Registry((small,)), start, plan, parts, _alike(nodes, kin, params)
+    alike = _alike(nodes, kin, params)
+    return Course(engine, bounds, Registry((small,)), start, plan, parts, alike, moves_of)
+
+
+def _of_caller(plan: Plan, params: dict[str, Any]) -> StartSaga:
+    return StartSaga(
+        saga_id=SAGA,
+        tenant="",
+        definition=plan.definition,
+        params=params,
+        fingerprint=fingerprint(plan.definition, params),
+        request_id="request",
+        issued_at_ms=NOW,
     )
 
 
@@ -139,6 +152,37 @@ def _legs(node: Node, params: Mapping[str, Any]) -> list[Node]:
     if not node.each:
         return [node]
     return [leg_node(node, leg) for leg in range(len(within(params, node.each[1:])))]
+
+
+def _of_parent(plan: Plan, params: dict[str, Any]) -> StartChild:
+    return StartChild(
+        child_id=SAGA,
+        saga_id=PARENT,
+        step=SAGA,
+        effect_id=effect_id(PARENT, SAGA, "do"),
+        definition=plan.definition,
+        version=plan.version,
+        params=params,
+        issued_at_ms=NOW,
+    )
+
+
+def undo_of(start: StartChild) -> UndoChild:
+    """What takes back what `start` has begun."""
+    return UndoChild(
+        child_id=start.child_id,
+        saga_id=start.saga_id,
+        step=start.step,
+        effect_id=effect_id(start.saga_id, start.step, "undo"),
+        undoes=start.effect_id,
+        issued_at_ms=NOW,
+        direction="undo",
+    )
+
+
+def is_revocable(definition: Definition) -> bool:
+    """Whether a saga of it can be taken back by one whose step it is, after its end too."""
+    return graph_of(definition.plan).revocable
 
 
 def _small(plan: Plan, attempts: int) -> Plan:

@@ -11,17 +11,18 @@ from checker.course import holds
 from checker.exploration import CannotCheck
 from checker.world import NOW, PASSED
 from orchestrator.references import path_of, within
-from saga_definitions.dsl import (
+from saga_definitions.dsl import Definition
+from saga_definitions.params import (
     Account,
     Amount,
     Currency,
-    Definition,
     Instant,
     Legs,
     Param,
     Person,
     Rate,
     Text,
+    Transfer,
 )
 
 _TRIES: Final = 20_000
@@ -73,6 +74,8 @@ def _values(definition: Definition, param: Param[object], number: int) -> Sequen
             return param.choices or ("EUR", "USD")
         case Text():
             return ("text",)
+        case Transfer():
+            return ("0" * 32,)
         case Instant():
             return (_INSTANT,)
         case Rate():

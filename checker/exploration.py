@@ -18,9 +18,9 @@ import msgspec
 
 from checker.course import BOUNDS, ENGINE, Bounds, Course, Engine, course_of
 from checker.happenings import Happening, happenings, without_spent
-from checker.participants import held, moved, transit
+from checker.participants import Moves, MovesOf, held, moved, transit
 from checker.rules import wrong_with_event, wrong_with_happening, wrong_with_moment
-from checker.world import NOW, SAGA, Order, World, order_of, places, with_due
+from checker.world import NOW, SAGA, Order, World, content, order_of, places, with_due
 from messages.plan import Plan
 from messages.saga import SagaEvent, StartRefused, StepRequested
 from orchestrator.progress import TIMED_OUT, UNSURE
@@ -78,10 +78,15 @@ def explore(
     *,
     bounds: Bounds = BOUNDS,
     engine: Engine = ENGINE,
+    as_child: bool = False,
 ) -> Findings:
-    """Look at every history within the bounds. Raises `CannotCheck`."""
+    """Look at every history within the bounds. Raises `CannotCheck`.
+
+    `as_child`: of a saga that is a step of another one, which takes it back at any moment.
+    """
     began = time.perf_counter()
-    course = course_of(definition, params, engine, bounds)
+    moves_of = _moves_of(definition, engine)
+    course = course_of(definition, params, engine, bounds, moves_of, as_child=as_child)
     search = _Search(course)
     counterexample = search.run()
     return Findings(
@@ -95,6 +100,30 @@ def explore(
     )
 
 
+_CALM: Final = Bounds(duplicates=0, operators=0, faults=0)
+
+
+def _moves_of(definition: Definition, engine: Engine) -> MovesOf:
+    """What the children of a definition move: what they do in a history without a fault. That they
+    do nothing else in the others is for their own check to prove."""
+    known: dict[bytes, Moves] = {}
+    children = {(child.name, child.version): child for child in definition.children}
+
+    def moves_of(order: Order) -> Moves:
+        if order.fields not in known:
+            fields = content(order.fields)
+            child = children[fields["definition"], fields["version"]]
+            moves = _moves_of(child, engine)
+            search = _Search(course_of(child, fields.get("params", {}), engine, _CALM, moves))
+            search.run()
+            if search.completed is None:
+                raise CannotCheck(child.name, "it is never completed")
+            known[order.fields] = moved(search.completed, moves)
+        return known[order.fields]
+
+    return moves_of
+
+
 class _Search:
     def __init__(self, course: Course) -> None:
         self.course = course
@@ -102,6 +131,8 @@ class _Search:
         self.states = 0
         self.transitions = 0
         self.ends: Counter[str] = Counter()
+        self.completed: World | None = None
+        """A moment in which the saga is completed."""
         self._queue: list[tuple[int, int, int, World, str]] = []
         self._seen: dict[tuple[Any, ...], int] = {}
         self._known: dict[tuple[Any, ...], dict[tuple[int, int], int]] = {}
@@ -117,6 +148,8 @@ class _Search:
             faults, depth, number, world, problem = heapq.heappop(self._queue)
             if self._cost[number] < (faults, depth) or number in self._following:
                 continue
+            if world.saga.state == "completed":
+                self.completed = world
             if problem:
                 self.complete = faults - 1
                 return self._counterexample(problem, faults, number)
@@ -192,11 +225,11 @@ class _Search:
             number = self._found[number].before
         world, _ = _seen_whole(self.course, *_begin(self.course))
         events = self.course.engine.decide(None, self.course.start, NOW, self.course.definitions)
-        timeline = [_moment("the caller asks", events, world)]
+        timeline = [_moment(self.course, "the caller asks", events, world)]
         for position in reversed(positions):
             happening = next(islice(happenings(self.course, world), position, None))
             world, _ = _seen_whole(self.course, *_fold(self.course, happening.world, happening))
-            timeline.append(_moment(happening.text, happening.events, world))
+            timeline.append(_moment(self.course, happening.text, happening.events, world))
         return Counterexample(problem, faults, timeline)
 
 
@@ -267,8 +300,10 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
         around[e.order.step].append(("effect", e.order.direction, _unusual(e.order), *told))
     parts: list[tuple[Any, ...]] = []
     for name, step in places(saga):
-        if step.reason not in _TELLING:
-            step = msgspec.structs.replace(step, reason="refused")
+        # Which saga a step means this time is a name only.
+        reason = step.reason if step.reason in _TELLING else "refused"
+        if reason != step.reason or step.life:
+            step = msgspec.structs.replace(step, reason=reason, life=0)
         parts.append((_encode(step), saga.parked_step == name, *sorted(around[name])))
     ordered = (
         tuple(sorted(tuple(parts[i] for i in bundle) for bundle in alike)) for alike in course.alike
@@ -282,5 +317,6 @@ def _unusual(order: Order) -> str:
     return "" if usual else order.effect
 
 
-def _moment(text: str, events: Sequence[SagaEvent], world: World) -> Moment:
-    return Moment(text, events, moved(world), transit(world), held(world))
+def _moment(course: Course, text: str, events: Sequence[SagaEvent], world: World) -> Moment:
+    moves_of = course.moves_of
+    return Moment(text, events, moved(world, moves_of), transit(world, moves_of), held(world))

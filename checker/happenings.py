@@ -8,9 +8,10 @@ arrives; only beside other commands of its kin may it also be handled with the a
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, get_args
 
-from checker.course import Course, Part
+from checker.course import Course, Part, undo_of
 from checker.participants import Reaction, react
 from checker.world import NOW, PASSED, SAGA, Answer, Order, World, timers, with_due
+from messages.child import StartChild
 from messages.plan import AwaitSignal
 from messages.saga import (
     AnswerIgnored,
@@ -186,7 +187,19 @@ def _instants(course: Course, world: World) -> Iterator[Happening]:
         yield Happening("the instants have passed", 1, world._replace(now_ms=PASSED), [])
 
 
+def _parents(course: Course, world: World) -> Iterator[Happening]:
+    parent = world.saga.parent
+    if not isinstance(course.start, StartChild) or parent is None or parent.direction == "undo":
+        return
+    events = course.engine.decide(
+        world.saga, undo_of(course.start), world.now_ms, course.definitions
+    )
+    yield Happening("its parent takes it back", 1, world, events)
+
+
 def _repeated_start(course: Course, world: World) -> Iterator[Happening]:
+    if isinstance(course.start, StartChild):
+        return
     events = course.engine.decide(world.saga, course.start, world.now_ms, course.definitions)
     yield Happening("the caller asks again", 1, world, events)
 
@@ -199,6 +212,7 @@ SOURCES: Final[tuple[Callable[[Course, World], Iterator[Happening]], ...]] = (
     _instants,
     _operators,
     _repeated_start,
+    _parents,
 )
 
 

@@ -1,4 +1,5 @@
-"""What a participant may make of a command: an abstraction of `account_service.ledger`.
+"""What a participant may make of a command: an abstraction of `account_service.ledger`, and of
+`participant.effects`.
 
 It remembers effects as the ledger does: an effect is applied once, a repetition hears the first
 outcome, an undo that finds nothing voids its effect. But what it has no memory of it decides as it
@@ -6,11 +7,13 @@ likes, so that every refusal is met at every place; it knows no balances.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from checker.world import Answer, Effect, Order, Outcome, World, content
+from messages.child import StartChild, UndoChild
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
+from messages.wire import type_name
 
 VOIDED: Final = "effect_voided"
 REUSED: Final = "effect_reused"
@@ -19,15 +22,24 @@ NO_HOLD: Final = "hold_unknown"
 UNDER_WAY: Final = "effect_in_progress"
 """Of an undo: what it takes back is being done, by a participant that takes its time."""
 
-_ACCOUNTS: Final = "account."
+_AT_ONCE: Final = ("account.", "claims.", "saga.")
+"""Commands of the bank's own services: their outcome is known as soon as they have come."""
 _MOVES: Final = {
     "account.Debit.v1": -1,
     "account.Credit.v1": 1,
     "account.CreditOnHold.v1": 1,
 }
-_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1"))
+_HOLDS: Final = frozenset(("account.Hold.v1", "account.CreditOnHold.v1", "claims.AcquireLock.v1"))
 _CAPTURE: Final = "account.Capture.v1"
-_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1"))
+_USES_HOLD: Final = frozenset((_CAPTURE, "account.Release.v1", "claims.ReleaseLock.v1"))
+"""A lock is held and released like a hold."""
+_START_CHILD: Final = type_name(StartChild)
+_UNDO_CHILD: Final = type_name(UndoChild)
+
+Moves = Mapping[tuple[str, str], int]
+"""(account, currency) -> minor units."""
+MovesOf = Callable[[Order], Moves]
+"""What a saga that is a step moves in all once it is completed, given the order that begins it."""
 
 
 class Reaction(NamedTuple):
@@ -59,7 +71,7 @@ def react(
         return Reaction(text or f"is refused: {reason}", faults, after, answer)
 
     known = world.effect(order.effect)
-    if not order.type.startswith(_ACCOUNTS):
+    if not order.type.startswith(_AT_ONCE):
         # What it does not know yet may still be done: a command stays under way.
         after = world if order.is_enquiry else before
         yield refused(OUTCOME_UNKNOWN, "can't be told to be applied or not", after)
@@ -114,7 +126,8 @@ def _reasons(world: World, order: Order, refusals: tuple[str, ...]) -> tuple[str
 
 
 def _hold(world: World, order: Order) -> Effect | None:
-    hold = world.effect(content(order.fields).get("hold_id", ""))
+    fields = content(order.fields)
+    hold = world.effect(fields.get("hold_id") or fields.get("lock_id", ""))
     return hold if hold and hold.outcome == "applied" and hold.order.type in _HOLDS else None
 
 
@@ -144,13 +157,19 @@ def _plain(order: Order, outcome: Outcome) -> Effect:
     return Effect(order._replace(attempt=0), outcome)
 
 
-def moved(world: World) -> Counter[tuple[str, str]]:
-    """(account, currency) -> what the saga has moved there in all, minor units; no zeros."""
+def moved(world: World, moves_of: MovesOf) -> Counter[tuple[str, str]]:
+    """What the saga has moved in all, its children included; no zeros."""
     moves: Counter[tuple[str, str]] = Counter()
     for effect in world.effects:
         if effect.outcome not in ("applied", "settled", "undone"):
             continue
         order, source = effect.order, effect.order
+        if order.type == _START_CHILD:
+            moves.update(moves_of(order))
+        elif order.type == _UNDO_CHILD:
+            forward = world.effect(order.undoes)
+            assert forward is not None, "a child is taken back only where it was begun"
+            moves.subtract(moves_of(forward.order))
         sign = _MOVES.get(order.type, 0)
         if order.type == _CAPTURE:
             hold = world.effect(content(order.fields)["hold_id"])
@@ -162,16 +181,16 @@ def moved(world: World) -> Counter[tuple[str, str]]:
     return Counter({place: amount for place, amount in moves.items() if amount})
 
 
-def transit(world: World) -> dict[str, int]:
+def transit(world: World, moves_of: MovesOf) -> dict[str, int]:
     """Currency -> what is neither here nor there, minor units; no zeros."""
     sums: Counter[str] = Counter()
-    for (_, currency), amount in moved(world).items():
+    for (_, currency), amount in moved(world, moves_of).items():
         sums[currency] -= amount
     return {currency: amount for currency, amount in sums.items() if amount}
 
 
 def held(world: World) -> list[str]:
-    """The steps whose holds stand."""
+    """The steps whose holds stand, or whose locks are held."""
     return [
         e.order.step for e in world.effects if e.order.type in _HOLDS and e.outcome == "applied"
     ]

@@ -9,9 +9,11 @@ from checker.course import Course
 from checker.happenings import Happening
 from checker.participants import NO_HOLD, held, moved, transit
 from checker.world import World, order_of, places
+from messages.child import ParentAnswered, ParentAsked
 from messages.saga import (
     FINISHED,
     AnswerIgnored,
+    CompensationStarted,
     RecoveryAccepted,
     RecoveryRefused,
     SagaCompensated,
@@ -41,13 +43,16 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()
+            | ParentAsked()
         ):
             return ""
+        case ParentAnswered():
+            return _wrong_answer(world, event)
         case SagaStarted():
             return "the saga is started twice"
         case _:
             pass
-    if world.saga.state in FINISHED:
+    if world.saga.state in FINISHED and not _is_reopened(world, event):
         return f"the saga is {world.saga.state}, and yet goes on"
     match event:
         case StepRequested():
@@ -64,6 +69,26 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             return ""
         case _:
             return ""
+
+
+def _is_reopened(world: World, event: SagaEvent) -> bool:
+    """Whether a completed saga turns back because its parent takes it back."""
+    parent = world.saga.parent
+    wanted = parent is not None and parent.direction == "undo" and world.saga.state == "completed"
+    return wanted and isinstance(event, CompensationStarted)
+
+
+def _wrong_answer(world: World, event: ParentAnswered) -> str:
+    """Whether the parent is told something that is not so."""
+    state, direction = world.saga.state, event.parent.direction
+    asked = world.saga.parent
+    if asked is not None and asked.direction == direction and asked != event.parent:
+        return "another attempt than the last one is answered"
+    applied = "completed" if direction == "do" else "compensated"
+    declined = "compensated" if direction == "do" else ""
+    if state != (declined if event.reason else applied):
+        return f"the parent hears {event.reason or 'applied'} of its {direction}, and it is {state}"
+    return ""
 
 
 def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
@@ -123,20 +148,20 @@ def _wrong_completion(course: Course, world: World) -> str:
     for index, planned in enumerate(course.plan.steps):
         if not _is_met(course, world, index):
             return f"the saga is completed although {planned.name} is not applied"
-    return _wrong_end(world, "completed")
+    return _wrong_end(course, world, "completed")
 
 
 def _wrong_compensation(course: Course, world: World) -> str:
     for name in course.parts:
         if world.may_be_done(name):
             return f"the saga is compensated although {name} is applied or may be"
-    for (account, currency), amount in moved(world).items():
+    for (account, currency), amount in moved(world, course.moves_of).items():
         return f"the saga is compensated and has moved {amount:+} {currency} on {account}"
-    return _wrong_end(world, "compensated")
+    return _wrong_end(course, world, "compensated")
 
 
-def _wrong_end(world: World, state: str) -> str:
-    for currency, amount in transit(world).items():
+def _wrong_end(course: Course, world: World, state: str) -> str:
+    for currency, amount in transit(world, course.moves_of).items():
         return f"the saga is {state} with {amount:+} {currency} in transit"
     for step in held(world):
         return f"the saga is {state} and the hold of {step} still stands"
@@ -165,6 +190,9 @@ def wrong_with_moment(course: Course, world: World) -> str:
     for planned in course.plan.steps:
         if planned.each and saga.legs[planned.name].under_way > planned.width:
             return f"more than {planned.width} legs of {planned.name} are under way"
+    wanted_back = saga.parent is not None and saga.parent.direction == "undo"
+    if wanted_back and not (saga.heading_back or saga.state == "compensated"):
+        return f"the parent takes the saga back, and it is {saga.state}"
     if saga.state in ("running", "compensating") and course.engine.next_due_ms(saga) is None:
         return f"the saga is {saga.state} and no timer is set: without an answer it is stuck"
     return ""

@@ -19,6 +19,7 @@ from orchestrator.legs import Legs
 from orchestrator.progress import Saga, StepProgress
 
 SAGA: Final = "saga"
+PARENT: Final = "parent"
 NOW: Final = 1_000_000_000
 """The time of everything that happens (ms); nothing depends on its value."""
 PASSED: Final = NOW + 2_000_000
@@ -144,7 +145,8 @@ def order_of(event: StepRequested) -> Order:
 def _order(step: str, direction: Direction, attempt: int, command: bytes) -> Order:
     fields: dict[str, Any] = msgspec.json.decode(command)
     kind, effect, undoes = fields.pop("type"), fields.pop("effect_id"), fields.pop("undoes", "")
-    for name in ("issued_at_ms", "attempt", "saga_id", "step", "direction", "reply_to"):
+    named = ("issued_at_ms", "attempt", "saga_id", "step", "direction", "reply_to", "child_id")
+    for name in named:
         fields.pop(name, None)
     content = msgspec.json.encode(fields, order="deterministic")
     return Order(step, direction, attempt, effect, undoes, kind, content)

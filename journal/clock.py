@@ -12,7 +12,8 @@ MAX_STEP_MS: Final = 60_000
 """A larger step of the wall clock is not believed at once."""
 
 BELIEVED_AFTER_MS: Final = 600_000
-"""A step that lasts this long is no slip: somebody has set the clock right."""
+"""A step that lasts this long is no slip: somebody has set the clock right. So is one that has
+lasted longer than what it was before: a process that starts with a wrong clock knows no better."""
 
 
 class Clock(Protocol):
@@ -43,7 +44,8 @@ class SystemClock:
     ) -> None:
         self._wall_ms = wall_ms
         self._steady_ms = steady_ms
-        self._ahead_ms = wall_ms() - steady_ms()
+        self._believed_since_ms = steady_ms()
+        self._ahead_ms = wall_ms() - self._believed_since_ms
         self._doubted_since_ms: int | None = None
 
     def now_ms(self) -> int:
@@ -57,8 +59,10 @@ class SystemClock:
         if self._doubted_since_ms is None:
             self._doubted_since_ms = steady_ms
             log_event.critical("clock_stepped", step_s=step_ms // 1000)
-        elif steady_ms - self._doubted_since_ms >= BELIEVED_AFTER_MS:
-            self._doubted_since_ms = None
+        elif steady_ms - self._doubted_since_ms >= min(
+            BELIEVED_AFTER_MS, self._doubted_since_ms - self._believed_since_ms
+        ):
+            self._believed_since_ms, self._doubted_since_ms = self._doubted_since_ms, None
             self._ahead_ms += step_ms
             log_event.critical("clock_step_believed", step_s=step_ms // 1000)
             return wall_ms

@@ -59,6 +59,7 @@ MAX_REASON: Final = 500
 MAX_KEPT_HEADERS_BYTES: Final = 256 * 1024
 _SNAPSHOT_BYTES_PER_RECORD = 100
 _REJECTED_TYPE = type_name(RecordRejected)
+_NEXT: Final = Verdict.NEXT
 
 
 class Deposed(Exception):
@@ -119,6 +120,7 @@ class Epoch(Generic[M, E]):
         self._batch: list[Entry] = []
         self._batch_bytes = 0
         self._outputs: list[tuple[int, Place, int, Output]] = []
+        self._senders: dict[bytes, str] = {}
         self._last_entry = last
         self._last_snapshot = found.snapshot.manifest if found.snapshot else None
         self._stale = found.stale
@@ -138,56 +140,63 @@ class Epoch(Generic[M, E]):
 
     def take(self, record: Record, topic: str, now_ms: int) -> None:
         """Handle one input record: count it once, decide, fold, note what has to be sent."""
-        progress = self.progress
         self._entries.at_ms = now_ms
-        progress.input_next = record.offset + 1
+        self.progress.input_next = record.offset + 1
         source = sequence = None
-        headers = record.headers
-        for name, value in headers:
+        for name, value in record.headers:
             if name == SOURCE:
                 source = value
             elif name == SEQUENCE:
                 sequence = value
-        if sequence is not None:
-            number = int(sequence) if sequence.isdigit() and len(sequence) < 19 else -1
-            if source is None or number < 1 or not _SOURCE.fullmatch(source):
-                self._reject(record, topic, "the link's source or sequence is malformed")
-                return
-            sender = source.decode()
-            if not progress.knows(sender) and len(progress.received) >= MAX_SOURCES:
-                self._reject(record, topic, f"more than {MAX_SOURCES} sources send to us")
-                return
-            match progress.judge(sender, number):
-                case Verdict.DUPLICATE:
-                    self._metrics.duplicates.inc()
-                    return
-                case Verdict.GAP:
-                    self._metrics.gaps.inc()
-                    log_event.warning(
-                        "link_gap", place=str(self._place), source=sender, sequence=number
-                    )
-                    return
-                case Verdict.NEXT:
-                    progress.accept(sender, number)
+        if sequence is not None and not self._counts(record, topic, source, sequence):
+            return
         try:
             message = self._service.inputs.decode(record.value)
         except Undecodable as error:
             self._reject(record, topic, error.reason)
             return
-        events = self.machine.decide(message, now_ms)
-        if events and (astray := self._astray(self.machine.key_of(events[0]))):
-            self._reject(record, topic, astray)
-            return
-        for event in events:
-            self._fold(event)
+        machine = self.machine
+        events = machine.decide(message, now_ms)
+        if events:
+            # A client with another partitioner must not make a second account of the same name.
+            key = machine.key_of(events[0])
+            home = partition_of(key, self._service.partitions)
+            if home != self._place.partition:
+                self._reject(
+                    record,
+                    topic,
+                    f"{key} belongs to partition {home} (murmur2 of the key, as Kafka's Java "
+                    "client)",
+                )
+                return
+            for event in events:
+                self._fold(event)
 
-    def _astray(self, key: str) -> str:
-        """Why `key` is none of this partition's; empty if it is. A client with another
-        partitioner must not make a second account of the same name."""
-        home = partition_of(key, self._service.partitions)
-        if home == self._place.partition:
-            return ""
-        return f"{key} belongs to partition {home} (murmur2 of the key, as Kafka's Java client)"
+    def _counts(self, record: Record, topic: str, source: bytes | None, sequence: bytes) -> bool:
+        """Whether a link's record is its next one; that is then noted, and what is malformed is
+        rejected."""
+        progress = self.progress
+        number = int(sequence) if sequence.isdigit() and len(sequence) < 19 else -1
+        sender = None if source is None else self._senders.get(source)
+        if sender is None or number < 1:
+            if source is None or number < 1 or not _SOURCE.fullmatch(source):
+                self._reject(record, topic, "the link's source or sequence is malformed")
+                return False
+            sender = source.decode()
+            if not progress.knows(sender) and len(progress.received) >= MAX_SOURCES:
+                self._reject(record, topic, f"more than {MAX_SOURCES} sources send to us")
+                return False
+            self._senders[bytes(source)] = sender
+        verdict = progress.judge(sender, number)
+        if verdict is _NEXT:
+            progress.accept(sender, number)
+            return True
+        if verdict is Verdict.DUPLICATE:
+            self._metrics.duplicates.inc()
+        else:
+            self._metrics.gaps.inc()
+            log_event.warning("link_gap", place=str(self._place), source=sender, sequence=number)
+        return False
 
     def fire(self, now_ms: int) -> int:
         """Decide for one aggregate whose timer is due; how many events that gave."""

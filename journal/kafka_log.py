@@ -1,6 +1,6 @@
 # aiokafka has no types: what comes out of it is pinned down by casts and annotations here.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
 """The log port on Kafka, by aiokafka. It holds the work-rounds for the client's faults.
 
 Writers are idempotent producers with acks=all that live as long as nothing is in doubt; readers
@@ -20,13 +20,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     IllegalStateError,
     InvalidTimestampError,
-    KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
     for_code,
 )
 from aiokafka.structs import TopicPartition
 
+from journal.kafka_client import METADATA_MS, stay_current
 from journal.log import (
     AppendInDoubt,
     BatchTooLarge,
@@ -53,6 +53,8 @@ looked up anew. Clients ask one broker after the other, so a hung one costs this
 _START_S: Final = 15.0
 _APPEND_S: Final = 15.0
 _STOP_S: Final = 5.0
+_STALE_S: Final = 5.0
+"""After this a broker that was frozen knows that it is no leader any more, and so do clients."""
 _TOPIC_EXISTS: Final = 36
 _RETRY_PAUSE_S: Final = 0.5
 
@@ -79,6 +81,7 @@ class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
             "bootstrap_servers": self.bootstrap,
             "client_id": self.client_id,
             "request_timeout_ms": request_ms,
+            "metadata_max_age_ms": METADATA_MS,
             "security_protocol": self.security_protocol,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,
@@ -102,13 +105,14 @@ class KafkaLog:
         said = False
         while True:
             admin = AIOKafkaAdminClient(**self._address.client_options())
+            stay_current(admin._client)
             try:
                 await _within(admin.start(), _START_S)
             except asyncio.CancelledError:
-                await _bounded(admin.close())
+                await stop_client(admin)
                 raise
             except (KafkaError, OSError, TimeoutError) as error:
-                await _bounded(admin.close())
+                await stop_client(admin)
                 if time.monotonic() >= deadline:
                     raise LogUnreachable(self._address.bootstrap, timeout_s, str(error)) from error
                 if not said:
@@ -125,9 +129,9 @@ class KafkaLog:
 
     async def close(self) -> None:
         if self._offsets is not None:
-            await _bounded(self._offsets.stop())
+            await stop_client(self._offsets)
         if self._admin is not None:
-            await _bounded(self._admin.close())
+            await stop_client(self._admin)
 
     def physical(self, topic: str) -> str:
         return self._address.prefix + topic
@@ -199,16 +203,24 @@ class KafkaLog:
             if consumer is not None and self._offsets is consumer:
                 # It may ask the same silent broker again and again.
                 self._offsets = None
-                await _bounded(consumer.stop())
+                await stop_client(consumer)
             raise LogError(f"the bounds of {place} are not to be had: {error!r}") from error
         return first[at], end[at]
 
+    async def is_alone(self, place: Place) -> bool:
+        found = await self._ask("describe_topics", [self.physical(place.topic)])
+        for partition in found[0]["partitions"] if found else ():
+            if partition["partition"] == place.partition:
+                return len(partition["isr"]) <= 1 < len(partition["replicas"])
+        return False
+
     async def _start_offsets(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**self._address.client_options(), group_id=None)
+        stay_current(consumer._client)
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
             raise
         return consumer
 
@@ -236,16 +248,18 @@ class KafkaWriter:
         try:
             producer = self._producer or await self._start()
             batch = producer.create_batch()
-            for entry in entries:
-                added = batch.append(
+            fits = all(
+                batch.append(
                     key=entry.key,
                     value=entry.value,
                     timestamp=entry.timestamp_ms,
                     headers=[*entry.headers],
                 )
-                # The client takes a first record of any size; the broker would refuse it.
-                if added is None or batch.size() > self.max_batch_bytes:
-                    raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
+                for entry in entries
+            )
+            # The client takes a first record of any size; the broker would refuse it.
+            if not fits or batch.size() > self.max_batch_bytes:
+                raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
             batch.close()
             topic = self._address.prefix + place.topic
             async with asyncio.timeout(_APPEND_S):
@@ -280,10 +294,11 @@ class KafkaWriter:
                     max_request_size=self.max_batch_bytes + 64 * 1024,
                     retry_backoff_ms=20,
                 )
+                stay_current(producer.client)
                 try:
                     await _within(producer.start(), _START_S)
                 except BaseException:
-                    await _bounded(producer.stop())
+                    await stop_client(producer)
                     raise
                 self._producer = producer
             return self._producer
@@ -292,7 +307,7 @@ class KafkaWriter:
         self._spent = True
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await _bounded(producer.stop())
+            await stop_client(producer)
 
 
 class KafkaReader:
@@ -309,11 +324,12 @@ class KafkaReader:
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
         try:
             consumer = self._consumer or await self._start()
-            found = await consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
-        except OffsetOutOfRangeError as error:
-            at, position = next(iter(cast("dict[TopicPartition, int]", error.args[0]).items()))
-            place = self._places[at]
-            raise PositionLost(place, position, *await self._bounds(at)) from error
+            try:
+                found = await consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            except OffsetOutOfRangeError as error:
+                for at, position in cast("dict[TopicPartition, int]", error.args[0]).items():
+                    await self._doubt(consumer, at, position)
+                return {}
         except UnicodeDecodeError as error:
             # What came before it in the batch is lost to this consumer; nobody has seen it yet.
             await self._drop()
@@ -332,16 +348,18 @@ class KafkaReader:
             answer[place] = records
         return answer
 
-    async def _bounds(self, at: TopicPartition) -> tuple[int, int]:
-        if self._consumer is None:
-            return -1, -1
-        try:
-            async with asyncio.timeout(_START_S):
-                first = await self._consumer.beginning_offsets([at])
-                end = await self._consumer.end_offsets([at])
-        except (KafkaError, TimeoutError):
-            return -1, -1
-        return cast("int", first[at]), cast("int", end[at])
+    async def _doubt(self, consumer: AIOKafkaConsumer, at: TopicPartition, position: int) -> None:
+        """A broker says that `position` is out of range. Raises PositionLost if that lasts: one
+        that was frozen takes itself for the leader still, and lacks what its successor has."""
+        deadline = time.monotonic() + _STALE_S
+        while True:
+            first = cast("int", (await _within(consumer.beginning_offsets([at]), _START_S))[at])
+            end = cast("int", (await _within(consumer.end_offsets([at]), _START_S))[at])
+            if position < first or (position > end and time.monotonic() > deadline):
+                raise PositionLost(self._places[at], position, first, end)
+            await asyncio.sleep(_RETRY_PAUSE_S)
+            if position <= end:
+                return
 
     async def _start(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -354,10 +372,11 @@ class KafkaReader:
             max_partition_fetch_bytes=4 * 1024 * 1024,
             retry_backoff_ms=50,
         )
+        stay_current(consumer._client)
         try:
             await _within(consumer.start(), _START_S)
         except BaseException:
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
             raise
         consumer.assign(list(self._places))
         for at, place in self._places.items():
@@ -368,7 +387,7 @@ class KafkaReader:
     async def _drop(self) -> None:
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await _bounded(consumer.stop())
+            await stop_client(consumer)
 
     async def close(self) -> None:
         await self._drop()
@@ -381,9 +400,32 @@ async def _within(awaited: Awaitable[T], timeout_s: float) -> T:
         return await awaited
 
 
-async def _bounded(stopping: Any) -> None:
-    """Stop a client that might hang or fail: it is being thrown away in any case."""
+async def stop_client(
+    client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient, timeout_s: float = _STOP_S
+) -> None:
+    """Stop a client that might hang or fail. The client's own stop ends at the first of its parts
+    that does not; what is left would go on without an owner, over connections that stay open."""
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
-        await _within(stopping, _STOP_S)
-    except (KafkaError, KafkaConnectionError, OSError, TimeoutError) as error:
+        await _within(stop(), timeout_s)
+    except (KafkaError, OSError, TimeoutError) as error:
         log_event.info("client_stop_failed", cause=repr(error))
+        await _cut_off(client)
+
+
+async def _cut_off(client: Any) -> None:
+    coordinator = getattr(client, "_coordinator", None)
+    if coordinator is not None:
+        await _bounded(coordinator._stop_heartbeat_task())
+        await _bounded(coordinator._stop_commit_offsets_refresh_task())
+    for name in ("_fetcher", "_sender", "_client", "client"):
+        part = getattr(client, name, None)
+        if part is not None:
+            await _bounded(part.close())
+
+
+async def _bounded(closing: Awaitable[None]) -> None:
+    try:
+        await _within(closing, _STOP_S)
+    except (KafkaError, OSError, TimeoutError) as error:
+        log_event.info("client_cut_off", cause=repr(error))

@@ -3,7 +3,10 @@ the deterministic one; `tests/journal/test_log_conformance.py` holds both to wha
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 
 class Place(NamedTuple):
@@ -16,10 +19,16 @@ class Place(NamedTuple):
         return f"{self.topic}/{self.partition}"
 
 
+@lru_cache(maxsize=65_536)
+def place_of(topic: str, partition: int) -> Place:
+    """The one `Place` that stands for all of its kind: every record needs one."""
+    return Place(topic, partition)
+
+
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A record to append. `timestamp_ms`: what the log is told about its time; None: now."""
 
     key: bytes | None
@@ -150,7 +159,12 @@ class Log(Protocol):
         ...
 
     async def bounds(self, place: Place) -> tuple[int, int]:
-        """The first offset held, and the next one to be written."""
+        """The first offset held, and the next one to be written. A leader that `is_alone` may give
+        an end that is too low, until another replica is in sync."""
+        ...
+
+    async def is_alone(self, place: Place) -> bool:
+        """Whether the leader is in sync with none of its other replicas."""
         ...
 
     def writer(self) -> Writer: ...

@@ -6,10 +6,12 @@ its epoch, so it may change in place.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+import msgspec
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A message that has to be sent because of an event: `value` is its wire form.
 
     `topic` is a participant's input, or `journal.topics.ANSWERS` for what whoever asked from

@@ -6,7 +6,7 @@ and comes back within the session time gets its partitions back at once, without
 
 # pyright: reportUnknownMemberType=false, reportMissingTypeArgument=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportPrivateUsage=false
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,8 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from journal.kafka_log import KafkaAddress
+from journal.kafka_client import stay_current
+from journal.kafka_log import KafkaAddress, stop_client
 
 log_event = structlog.get_logger("journal.membership")
 
@@ -70,6 +71,7 @@ async def take_part(
             max_poll_interval_ms=60_000,
         )
         try:
+            stay_current(consumer._client)
             consumer.subscribe([address.prefix + topic], listener=_Listener(group, on_change))
             async with asyncio.timeout(_START_S):
                 await consumer.start()
@@ -80,8 +82,4 @@ async def take_part(
             log_event.warning("membership_lost", group=group, cause=repr(error))
             await asyncio.sleep(_PAUSE_S)
         finally:
-            try:
-                async with asyncio.timeout(_PAUSE_S):
-                    await consumer.stop()
-            except (KafkaError, OSError, TimeoutError) as error:
-                log_event.info("membership_stop_failed", cause=repr(error))
+            await stop_client(consumer, _PAUSE_S)

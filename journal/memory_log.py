@@ -96,6 +96,9 @@ class MemoryLog:
         first = self._first.get(place, 0)
         return first, first + len(self.records[place])
 
+    async def is_alone(self, place: Place) -> bool:
+        return False
+
     def truncate(self, place: Place, first: int) -> None:
         """Delete the records before offset `first`, as retention would."""
         gone = first - self._first.get(place, 0)

@@ -33,7 +33,7 @@ log_event = structlog.get_logger("journal.opening")
 
 _READ_RECORDS = 5000
 _ASKED_TIMES = 40
-"""Over a minute: a new leader may not know the end before a second replica is back."""
+"""Over a minute."""
 
 
 class JournalCorrupt(Exception):
@@ -185,11 +185,14 @@ async def _check_end(
     log: Log, place: Place, acknowledged: int, pause: Callable[[int], Awaitable[None]]
 ) -> None:
     """Raises RecordsLost when the journal is shorter than what it has acknowledged. A broker that
-    is not the leader any more may not know the end yet: it is asked several times."""
+    is not the leader any more, or has just become it, does not know the end: it is asked several
+    times. A leader that is alone can't know it, and would refuse appends: LogError."""
     for attempt in range(1, _ASKED_TIMES + 1):
         _, end = await log.bounds(place)
         if end >= acknowledged:
             return
+        if await log.is_alone(place):
+            raise LogError(f"{place} has but one replica in sync, which does not know its end yet")
         if attempt == _ASKED_TIMES:
             raise RecordsLost(place, acknowledged, end)
         await pause(attempt)

@@ -56,6 +56,7 @@ class Progress:
         self.sent: dict[str, int] = {}
         self.confirmed: dict[str, int] = {}
         self.waiting: dict[Place, deque[tuple[int, Entry]]] = {}
+        self._names: dict[Place, str] = {}
         self._received_news: dict[str, int] = {}
         self._sent_news: dict[str, int] = {}
         self._confirmed_news: dict[str, int] = {}
@@ -79,14 +80,19 @@ class Progress:
     # Sending
 
     def next_sequence(self, destination: Place) -> int:
-        name = str(destination)
+        name = self._names.get(destination)
+        if name is None:
+            name = self._names[destination] = str(destination)
         sequence = self.sent.get(name, 0) + 1
         self.sent[name] = sequence
         self._sent_news[name] = sequence
         return sequence
 
     def enqueue(self, destination: Place, sequence: int, entry: Entry) -> None:
-        self.waiting.setdefault(destination, deque()).append((sequence, entry))
+        queue = self.waiting.get(destination)
+        if queue is None:
+            queue = self.waiting[destination] = deque()
+        queue.append((sequence, entry))
 
     def confirm(self, destination: Place, sequence: int) -> None:
         """The destination's topic holds everything up to `sequence`."""

@@ -4,7 +4,7 @@ Headers are CloudEvents attributes in Kafka's binary mode. Two extensions carry 
 `ce_epoch` (a journal record's writer) and `ce_sequence` (a link's number, with `ce_source`).
 """
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -89,16 +89,17 @@ class EventEntries:
     """Makes the entries of one epoch; what does not change from entry to entry is made once."""
 
     def __init__(self, epoch: int, source: str) -> None:
-        self._epoch = str(epoch)
-        self._epoch_header = (EPOCH, self._epoch.encode())
+        self._epoch_header = (EPOCH, b"%d" % epoch)
+        # Unique even against a void batch that expected the same offset.
+        self._id = b"%d-%%d" % epoch
         self._source_header = (SOURCE, source.encode())
         self._types: dict[type[Any], tuple[str, bytes]] = {}
         self.at_ms: int | None = None
         """The time of what is decided: the broker's limit on times ahead must see this one, not
         the wall clock of the client."""
 
-    def entry(self, event: Any, key: str, offset: int) -> Entry:
-        kind = cast("type[Any]", type(event))
+    def entry(self, event: object, key: str, offset: int) -> Entry:
+        kind = type(event)
         type_header = self._types.get(kind)
         if type_header is None:
             type_header = self._types[kind] = (TYPE, type_name(kind).encode())
@@ -108,8 +109,7 @@ class EventEntries:
             (
                 self._epoch_header,
                 type_header,
-                # Unique even against a void batch that expected the same offset.
-                (ID, f"{self._epoch}-{offset}".encode()),
+                (ID, self._id % offset),
                 self._source_header,
                 _SPEC,
             ),

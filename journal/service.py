@@ -5,7 +5,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from journal.log import Place
+from journal.log import Place, place_of
 from journal.machine import Machine, Output
 from journal.topics import ANSWERS, DEAD_LETTERS, ServiceTopics
 from messages.routing import partition_of
@@ -60,11 +60,11 @@ class Service(msgspec.Struct, Generic[M, E], frozen=True):
 
     def route(self, output: Output) -> Place:
         if output.topic == DEAD_LETTERS:
-            return Place(output.topic, 0)
+            return place_of(output.topic, 0)
         if output.topic == ANSWERS:
-            return Place(self.topics.answers, partition_of(output.key, self.partitions))
+            return place_of(self.topics.answers, partition_of(output.key, self.partitions))
         count = output.partitions or self.routes[output.topic]
-        return Place(output.topic, partition_of(output.key, count))
+        return place_of(output.topic, partition_of(output.key, count))
 
     def owns(self, topic: str) -> bool:
         """Whether the topic is the bank's own, so that waiting for it is right when it is slow."""

@@ -26,7 +26,7 @@ from devstack.processes import Child, end_left_over
 
 log_event = structlog.get_logger("makegood.bank")
 
-ROLES: Final = ("account-service", "orchestrator", "projector", "api")
+ROLES: Final = ("account-service", "claims", "orchestrator", "projector", "api")
 
 _READY_S: Final = 90.0
 _STOP_S: Final = 15.0

@@ -75,7 +75,8 @@ def demo(*, data_dir: Path = Path(".makegood/demo")) -> None:
 
 @app.command
 def run(
-    role: Literal["orchestrator", "account-service", "projector", "api", "payout-bridge"], /
+    role: Literal["orchestrator", "account-service", "claims", "projector", "api", "payout-bridge"],
+    /,
 ) -> None:
     """Run one role of the bank as this process, until SIGTERM; settings come from MAKEGOOD_*."""
     from makegood.logs import configure_logs

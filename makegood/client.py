@@ -5,7 +5,7 @@ else is the answer.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -18,6 +18,9 @@ _MAX_PAUSE_S: Final = 2.0
 _ENDED: Final = ("completed", "compensated", "parked")
 _WAITING: Final = "waiting"
 _PASSES: Final = (408, 429, 500, 503)
+_SILENCE_S: Final = 40.0
+"""A stream that tells nothing for so long is broken: the API's comments come every 15 s."""
+_MAX_EVENT_BYTES: Final = 1024 * 1024
 
 
 class ApiError(Exception):
@@ -43,12 +46,14 @@ class ApiAway(Exception):
 
 
 class Transfer(NamedTuple):
-    """How a transfer stands. `running` because of `waiting`: for a person or a time."""
+    """How a transfer stands. `running` because of `waiting`: for a person or a time. `as_of`: the
+    journal position that knows of it."""
 
     id: str
     state: str
     reason: str
     replayed: bool
+    as_of: str
 
 
 class Answer(NamedTuple):
@@ -57,6 +62,14 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: dict[str, Any]
+
+
+class Event(NamedTuple):
+    """One of a stream. `name`: empty, or `end` for its last one."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
 
 
 class Client:
@@ -88,17 +101,19 @@ class Client:
         if self._http is not None:
             await self._http.close()
 
-    async def transfer(self, key: str, body: dict[str, Any]) -> Transfer:
+    async def transfer(self, key: str, body: dict[str, Any], after: str = "") -> Transfer:
         """Start a transfer and wait for its end, though not for a person or a time that it waits
-        for. Raises ApiError, ApiAway."""
+        for. `after`: the position that another one, which it reverses, was told to be completed
+        at. Raises ApiError, ApiAway."""
+        path = f"/transfers?after={after}" if after else "/transfers"
         headers = {"Idempotency-Key": key, "Prefer": f"wait={WAIT_S}"}
-        answer = await self.ask("POST", "/transfers", body, headers)
+        answer = await self.ask("POST", path, body, headers)
         replayed = "Idempotency-Replayed" in answer.headers
         while not _rests(answer.content):
             # Asking again under the same key waits again.
-            answer = await self.ask("POST", "/transfers", body, headers)
+            answer = await self.ask("POST", path, body, headers)
         found = answer.content
-        return Transfer(found["id"], found["state"], found["reason"], replayed)
+        return Transfer(found["id"], found["state"], found["reason"], replayed, found["as_of"])
 
     async def order(
         self, path: str, key: str, body: dict[str, Any] | None = None, method: str = "POST"
@@ -118,8 +133,7 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         """Raises ApiError, ApiAway."""
-        loop = asyncio.get_running_loop()
-        began, pause_s = loop.time(), _FIRST_PAUSE_S
+        patience = _Patience(self.url, self._patience_s)
         while True:
             try:
                 answer = await self._once(method, path, body, headers or {})
@@ -128,14 +142,46 @@ class Client:
                 cause = _problem(answer).detail
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as e:
                 cause = type(e).__name__
-            waited_s = loop.time() - began
-            if waited_s + pause_s > self._patience_s:
-                raise ApiAway(self.url, waited_s, cause)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _MAX_PAUSE_S)
+            await patience.pause(cause)
         if answer.status >= 400:
             raise _problem(answer)
         return answer
+
+    async def events(self, path: str) -> AsyncGenerator[Event]:
+        """The events of a stream until it ends; one that breaks is taken up where it was. Raises
+        ApiError, ApiAway."""
+        assert self._http is not None, "use it as a context manager"
+        patience, last = _Patience(self.url, self._patience_s), ""
+        while True:
+            heard = False
+            try:
+                async with self._http.get(
+                    self.url + path,
+                    headers={"Last-Event-ID": last} if last else {},
+                    timeout=aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S),
+                    read_bufsize=_MAX_EVENT_BYTES,
+                    allow_redirects=False,
+                ) as response:
+                    if response.status == 204:
+                        return
+                    if response.status != 200:
+                        answer = await _read(response)
+                        if answer.status not in _PASSES:
+                            raise _problem(answer)
+                        cause = _problem(answer).detail
+                    else:
+                        heard = True
+                        async for event in _events(response.content):
+                            last = event.id or last
+                            yield event
+                            if event.name == "end":
+                                return
+                        cause = "the stream broke off"
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as e:
+                cause = type(e).__name__
+            if heard:
+                patience.renew()
+            await patience.pause(cause)
 
     async def _once(
         self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
@@ -150,13 +196,58 @@ class Client:
             headers=headers,
             allow_redirects=False,
         ) as response:
-            text = await response.read()
-            try:
-                content = msgspec.json.decode(text, type=dict[str, Any])
-            except msgspec.MsgspecError:
-                # Somebody else answered: a proxy, or another server on this port.
-                content = {}
-            return Answer(response.status, response.headers, content)
+            return await _read(response)
+
+
+class _Patience:
+    """How long something is tried again, with growing pauses."""
+
+    def __init__(self, url: str, patience_s: float) -> None:
+        self._url = url
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._pause_s = _FIRST_PAUSE_S
+
+    def renew(self) -> None:
+        """The API was there until now. The pauses stay as long as they have become."""
+        self._began = self._loop.time()
+
+    async def pause(self, cause: str) -> None:
+        """Raises ApiAway when it is at an end."""
+        waited_s = self._loop.time() - self._began
+        if waited_s + self._pause_s > self._patience_s:
+            raise ApiAway(self._url, waited_s, cause)
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(self._pause_s * 2, _MAX_PAUSE_S)
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer:
+    text = await response.read()
+    try:
+        content = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        # Somebody else answered: a proxy, or another server on this port.
+        content = {}
+    return Answer(response.status, response.headers, content)
+
+
+async def _events(lines: AsyncIterable[bytes]) -> AsyncGenerator[Event]:
+    """Server-Sent Events as this API writes them: one line of data, which is a JSON object."""
+    fields: dict[bytes, bytes] = {}
+    async for line in lines:
+        if line := line.rstrip(b"\r\n"):
+            name, _, value = line.partition(b":")
+            fields[name] = value.removeprefix(b" ")
+            continue
+        if b"data" in fields:
+            data = msgspec.json.decode(fields[b"data"], type=dict[str, Any])
+            yield Event(
+                id=fields.get(b"id", b"").decode(),
+                name=fields.get(b"event", b"").decode(),
+                data=data,
+            )
+        fields = {}
 
 
 def _rests(content: dict[str, Any]) -> bool:

@@ -26,6 +26,7 @@ from messages.account import (
     Unfreeze,
     Withdraw,
 )
+from messages.child import StartChild, UndoChild
 from messages.routing import partition_of
 from messages.saga import RecoverSaga, SagaInput, SignalSaga, StartSaga, StepApplied, StepDeclined
 from messages.wire import Codec, Undecodable, type_name
@@ -198,6 +199,8 @@ def _untimely(message: Any, facts: Facts) -> str:
 
 def _names(message: AccountCommand | SagaInput) -> tuple[str, str]:
     """The aggregate's id, and what makes the message safe to repeat."""
+    if isinstance(message, StartChild | UndoChild):
+        return message.child_id, f"saga {message.child_id}"
     if isinstance(message, SagaInput):
         return message.saga_id, f"saga {message.saga_id}"
     return message.account_id, f"account {message.account_id}, effect {message.effect_id}"

@@ -2,19 +2,20 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from checker.course import BOUNDS, Bounds
+from checker.course import BOUNDS, Bounds, is_revocable
 from checker.examples import example_params
 from checker.exploration import Counterexample, Findings, explore
 from checker.timeline import told
 from makegood.settings import load_settings
 from saga_definitions.description import changes, mermaid, param_text, step_texts
+from saga_definitions.drawing import svg
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, configured
 
@@ -82,9 +83,19 @@ def diff(old: Name, new: Name, /) -> None:
 
 
 @app.command
-def graph(name: Name, /) -> None:
-    """A definition's steps as a Mermaid flowchart, for a Markdown page or mermaid.live."""
-    print(mermaid(known().find(name)))
+def graph(
+    name: Name,
+    /,
+    *,
+    format: Annotated[
+        Literal["mermaid", "svg"],
+        Parameter(help="mermaid: for a Markdown page or mermaid.live; svg: for a browser."),
+    ] = "mermaid",
+) -> None:
+    """A definition's steps as a picture, from left to right. The pivot is a hexagon, what comes
+    after it is round, a wait is a flag."""
+    draw = svg if format == "svg" else mermaid
+    print(draw(known().find(name)))
 
 
 @app.command
@@ -130,6 +141,10 @@ def check(
             found = explore(definition, values, bounds=bounds)
             wrong |= found.counterexample is not None
             _tell(definition, values if len(cases) > 1 else {}, found)
+            if is_revocable(definition):
+                found = explore(definition, values, bounds=bounds, as_child=True)
+                wrong |= found.counterexample is not None
+                _tell(definition, {}, found, as_child=True)
     console.print(
         f"Within {attempts} attempts, {duplicates} doubled deliveries and "
         f"{operators} interventions by an operator.",
@@ -151,9 +166,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _tell(definition: Definition, values: dict[str, Any], found: Findings) -> None:
+def _tell(
+    definition: Definition, values: dict[str, Any], found: Findings, *, as_child: bool = False
+) -> None:
     """`values`: which of several cases this is."""
-    name = f"{definition.name}@{definition.version}"
+    name = f"{definition.name}@{definition.version}" + (" as a step" if as_child else "")
     if values:
         console.print(f"{name} with {msgspec.json.encode(values).decode()}:", style="dim")
     cost = f"{found.states:,} states, {found.transitions:,} transitions, {found.took_s:.1f} s"

@@ -1,5 +1,5 @@
-"""The demo's other transfers: split, exchanged, approved, rejected, scheduled ones and a payroll,
-each once.
+"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones
+and a payroll.
 
 They are few, so each is shown; what has to come of them is known beforehand.
 """
@@ -25,6 +25,7 @@ ACCOUNTS: Final = (
 )
 _WITHIN_S: Final = 30.0
 _SOON: Final = timedelta(seconds=2)
+_APPROVED: Final = "a large one, approved"
 _LARGE_MINOR: Final = 1_500_000
 
 
@@ -38,15 +39,19 @@ class Shape(NamedTuple):
 
 
 def shapes(now: datetime) -> list[Shape]:
+    payer = {"source": "shapes-payer", "currency": "EUR"}
+
     def split(other: str) -> dict[str, Any]:
         legs = [("shapes-one", 3_000), (other, 2_000)]
         return {
+            **payer,
             "definition": "split_transfer",
             "amount_minor": 5_000,
             "legs": [{"target": target, "amount_minor": amount} for target, amount in legs],
         }
 
     large = {
+        **payer,
         "definition": "approved_transfer",
         "target": "shapes-one",
         "amount_minor": _LARGE_MINOR,
@@ -58,6 +63,7 @@ def shapes(now: datetime) -> list[Shape]:
         Shape(
             "EUR to JPY",
             {
+                **payer,
                 "definition": "fx_transfer",
                 "amount_minor": 10_001,
                 "target": "shapes-yen",
@@ -82,11 +88,12 @@ def shapes(now: datetime) -> list[Shape]:
             },
             "completed",
         ),
-        Shape("a large one, approved", large, "completed", "approve"),
+        Shape(_APPROVED, large, "completed", "approve"),
         Shape("a large one, rejected", large, "compensated", "reject"),
         Shape(
             "2 seconds later",
             {
+                **payer,
                 "definition": "scheduled_transfer",
                 "target": "shapes-other",
                 "amount_minor": 700,
@@ -97,13 +104,28 @@ def shapes(now: datetime) -> list[Shape]:
     ]
 
 
+def reversals(paid: Transfer) -> list[Shape]:
+    """Of the large transfer, one after the other: the second would give back more than there is."""
+    body = {"definition": "reversal", "original": paid.id, "amount_minor": 1_000_000}
+    return [
+        Shape("two thirds of it back", body, "completed"),
+        Shape("two thirds of it back, again", body, "compensated"),
+    ]
+
+
 async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]:
     """Run them all, tell how they end: how many there were, and what did not come out as it must.
 
     Raises ApiError, ApiAway.
     """
     todo = shapes(datetime.now(UTC))
-    ends = await asyncio.gather(*(_end_of(client, n, shape) for n, shape in enumerate(todo)))
+    asked = (_end_of(client, number, shape) for number, shape in enumerate(todo))
+    ends = await asyncio.gather(*asked)
+    paid = next(end for shape, end in zip(todo, ends, strict=True) if shape.what == _APPROVED)
+    for shape in reversals(paid):
+        number = len(todo)
+        todo.append(shape)
+        ends.append(await _end_of(client, number, shape, paid.as_of))
     table = Table(title="other shapes", title_justify="left")
     for name in ("definition", "what", "end", "why"):
         table.add_column(name)
@@ -116,15 +138,14 @@ async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]
     return len(todo), wrong
 
 
-async def _end_of(client: Client, number: int, shape: Shape) -> Transfer:
+async def _end_of(client: Client, number: int, shape: Shape, after: str = "") -> Transfer:
     key = f"shape-{number}"
-    body = {"source": "shapes-payer", "currency": "EUR", **shape.body}
-    told = await client.transfer(key, body)
+    told = await client.transfer(key, shape.body, after)
     if shape.verdict:
         word = {"verdict": shape.verdict, "who": "bea", "why": "demo"}
         await client.order(f"/sagas/{told.id}/signals/approval", f"{key}-word", word)
     async with asyncio.timeout(_WITHIN_S):
         while told.state == "running":
             await asyncio.sleep(0.2)
-            told = await client.transfer(key, body)
+            told = await client.transfer(key, shape.body, after)
     return told

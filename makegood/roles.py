@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from prometheus_client import start_http_server
@@ -13,23 +13,34 @@ from journal.opening import check_partitions
 from journal.ownership import share
 from journal.service import Service
 from makegood.settings import Settings, SettingsError
-from makegood.topology import DAY_MS, accounts, connect, definitions, sagas
-from messages.participants import PAYOUTS
+from makegood.topology import DAY_MS, accounts, claims, connect, definitions, sagas
+from messages.participants import PAYOUTS, Participant
+from saga_definitions.dsl import Definition
+
+if TYPE_CHECKING:
+    from participant.serving import Handlers
 
 log_event = structlog.get_logger("makegood.roles")
 
 
-async def run_orchestrator(settings: Settings) -> None:
-    await _run_service(settings, sagas(settings))
+async def run_orchestrator(settings: Settings, more: Sequence[Definition] = ()) -> None:
+    """`more`: definitions besides those that ship; the API has to know them, too."""
+    await _run_service(settings, sagas(settings, more=more), more)
 
 
 async def run_account_service(settings: Settings) -> None:
     await _run_service(settings, accounts(settings))
 
 
-async def _run_service(settings: Settings, service: Service[Any, Any]) -> None:
+async def run_claims(settings: Settings) -> None:
+    await _run_service(settings, claims(settings))
+
+
+async def _run_service(
+    settings: Settings, service: Service[Any, Any], more: Sequence[Definition] = ()
+) -> None:
     name = service.topics.name
-    log = await connect(settings, name)
+    log = await connect(settings, name, more)
     try:
         await check_partitions(log, service)
         if settings.metrics_port:
@@ -66,13 +77,14 @@ async def run_projector(settings: Settings) -> None:
         await log.close()
 
 
-async def run_api(settings: Settings) -> None:
+async def run_api(settings: Settings, more: Sequence[Definition] = ()) -> None:
+    """`more`: definitions besides those that ship; the orchestrator has to know them, too."""
     import migrations
     from account_service.service import TOPICS as ACCOUNT
     from api.server import serve
     from orchestrator.service import TOPICS as ORCHESTRATOR
 
-    log = await connect(settings, "api")
+    log = await connect(settings, "api", more)
     try:
         for service in (accounts(settings), sagas(settings)):
             await check_partitions(log, service)
@@ -84,7 +96,7 @@ async def run_api(settings: Settings) -> None:
             {ACCOUNT.name: settings.partitions, ORCHESTRATOR.name: settings.partitions},
             host=settings.api_host,
             port=settings.api_port,
-            definitions=definitions(settings),
+            definitions=definitions(settings, more),
         )
     finally:
         await log.close()
@@ -93,7 +105,6 @@ async def run_api(settings: Settings) -> None:
 async def run_payout_bridge(settings: Settings) -> None:
     from messages.payout import SendPayout
     from participant.http import Bridge, Endpoint, EndpointRefused
-    from participant.serving import Limits, serve
 
     try:
         endpoint = Endpoint(
@@ -106,22 +117,35 @@ async def run_payout_bridge(settings: Settings) -> None:
         raise SettingsError(told) from error
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.api_host)
-    limits = Limits(effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS))
     async with Bridge(endpoint) as bridge:
-        await serve(
-            settings.kafka(PAYOUTS.name),
-            PAYOUTS,
-            {SendPayout: bridge.do},
-            {SendPayout: bridge.enquire},
-            instance=settings.instance,
-            limits=limits,
-            start_timeout_s=settings.start_timeout_s,
-        )
+        await take_part(settings, PAYOUTS, {SendPayout: bridge.do}, {SendPayout: bridge.enquire})
+
+
+async def take_part(
+    settings: Settings,
+    declared: Participant,
+    handlers: "Handlers",
+    enquiries: "Handlers | None" = None,
+) -> None:
+    """Be a participant of the bank of these settings: `participant.serve`, with its effects
+    remembered for as long as the bank's own."""
+    from participant.serving import Limits, serve
+
+    await serve(
+        settings.kafka(declared.name),
+        declared,
+        handlers,
+        enquiries,
+        instance=settings.instance,
+        limits=Limits(effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS)),
+        start_timeout_s=settings.start_timeout_s,
+    )
 
 
 ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
     "orchestrator": run_orchestrator,
     "account-service": run_account_service,
+    "claims": run_claims,
     "projector": run_projector,
     "api": run_api,
     "payout-bridge": run_payout_bridge,

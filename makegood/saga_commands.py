@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 import uvloop
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -67,6 +68,10 @@ def show(
     *,
     limit: Annotated[int, Parameter(help="Show at most so many events.")] = 1_000,
     json: Annotated[bool, Parameter(help="The saga and its events as one JSON object.")] = False,
+    follow: Annotated[
+        bool,
+        Parameter(help="Go on until the saga has ended; with --json every event is a line."),
+    ] = False,
     api: ApiUrl = None,
 ) -> None:
     """How a saga and its steps stand, and all that has happened to it, from its start on."""
@@ -74,6 +79,9 @@ def show(
     async def run() -> None:
         async with Client(api_url(api)) as client:
             found = await client.get(f"/sagas/{quote(saga, safe='')}")
+            if follow:
+                await _follow(client, found, json)
+                return
             events = _timeline(client, found, limit)
             if json:
                 console.print_json(data={**found, "timeline": [event async for event in events]})
@@ -101,6 +109,22 @@ async def _timeline(client: Client, saga: dict[str, Any], limit: int) -> AsyncGe
         if page["next"] is None:
             return
         left, first = left - size, page["next"]
+
+
+async def _follow(client: Client, saga: dict[str, Any], json: bool) -> None:
+    """All events of `saga` as they come, and at its end how its steps stand."""
+    if not json:
+        console.print(saga_rendering.standing(saga))
+    path = f"/sagas/{saga['id']}"
+    async for event in client.events(f"{path}/events"):
+        if event.name == "end":
+            continue
+        if json:
+            print(msgspec.json.encode(event.data).decode(), flush=True)
+        else:
+            console.print(saga_rendering.line(event.data, saga["started_at"]))
+    if not json:
+        console.print(saga_rendering.steps(await client.get(path)))
 
 
 @app.command

@@ -36,6 +36,7 @@ def standing(saga: Fields) -> Table:
         "saga": saga["id"],
         "definition": f"{saga['definition']} version {saga['version']}",
         "state": state,
+        **_parent(saga),
         **{name: _plain(value) for name, value in saga["params"].items()},
         "started": saga["started_at"],
         "ended": saga["finished_at"] or f"not yet; deadline {saga['deadline_at']}",
@@ -44,6 +45,11 @@ def standing(saga: Fields) -> Table:
     for name, value in rows.items():
         table.add_row(Text(printable(name), style="dim"), Text(printable(value)))
     return table
+
+
+def _parent(saga: Fields) -> dict[str, str]:
+    parent = saga["parent"]
+    return {"parent": f"step {parent['step']} of saga {parent['id']}"} if parent else {}
 
 
 def steps(saga: Fields) -> Table:
@@ -57,11 +63,17 @@ def steps(saga: Fields) -> Table:
             str(step["attempt"] or ""),
             step["reason"],
             step["answer_due_at"] or step["retry_at"] or "",
-            _plain(step["result"]) if step["result"] else _legs(step.get("legs")),
+            _outcome(step),
         )
         # Text, for a table takes square brackets in a str as markup.
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def _outcome(step: Fields) -> str:
+    if step["saga"]:
+        return f"saga {step['saga']}"
+    return _plain(step["result"]) if step["result"] else _legs(step.get("legs"))
 
 
 def _legs(legs: Fields | None) -> str:

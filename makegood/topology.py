@@ -1,19 +1,27 @@
 """Which services there are and how they are wired to each other."""
 
+from collections.abc import Iterable
+
 import structlog
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
+from claims.service import TOPICS as CLAIMS
+from claims.service import claims_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
 from messages.account import AccountCommand, AccountEvent
+from messages.claims import ClaimCommand
+from messages.participant import Enquire
 from messages.participants import PAYOUTS, Participant
 from messages.saga import SagaEvent, SagaInput
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from participant.effects import EffectEvent
+from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry, configured
 
 log_event = structlog.get_logger("makegood.topology")
@@ -21,12 +29,12 @@ log_event = structlog.get_logger("makegood.topology")
 DAY_MS = 24 * 3600 * 1000
 
 
-async def connect(settings: Settings, client: str) -> KafkaLog:
-    """Kafka, with all topics there. Raises LogError."""
+async def connect(settings: Settings, client: str, more: Iterable[Definition] = ()) -> KafkaLog:
+    """Kafka, with all topics there, also of those whom `more` asks. Raises LogError."""
     log = KafkaLog(settings.kafka(client))
     await log.connect(settings.start_timeout_s)
     await create_topics(log, settings.partitions)
-    for participant in outside(settings):
+    for participant in outside(settings, more):
         await _create_input(log, participant)
     return log
 
@@ -36,14 +44,18 @@ async def create_topics(log: Log, partitions: int) -> None:
         [
             *ACCOUNT.specs(partitions),
             *ORCHESTRATOR.specs(partitions),
+            *CLAIMS.specs(partitions),
             dead_letter_spec(1),
         ]
     )
 
 
-def outside(settings: Settings) -> tuple[Participant, ...]:
-    """The participants that this bank asks, besides the accounts."""
-    return (PAYOUTS,) if settings.payout_accounts else ()
+def outside(settings: Settings, more: Iterable[Definition]) -> tuple[Participant, ...]:
+    """The participants that this bank asks, besides its own services."""
+    asked = {one.name: one for definition in more for one in definition.participants}
+    if settings.payout_accounts:
+        asked[PAYOUTS.name] = PAYOUTS
+    return tuple(one for one in asked.values() if one.partitions)
 
 
 async def _create_input(log: Log, participant: Participant) -> None:
@@ -60,9 +72,9 @@ async def _create_input(log: Log, participant: Participant) -> None:
         )
 
 
-def definitions(settings: Settings) -> Registry:
-    """What this bank can run. Raises DefinitionError."""
-    return configured(settings.payout_accounts)
+def definitions(settings: Settings, more: Iterable[Definition] = ()) -> Registry:
+    """What this bank can run; `more`: besides what ships. Raises DefinitionError."""
+    return configured(settings.payout_accounts, more)
 
 
 def accounts(
@@ -76,11 +88,25 @@ def accounts(
     )
 
 
-def sagas(settings: Settings, tuning: Tuning | None = None) -> Service[SagaInput, SagaEvent]:
+def claims(
+    settings: Settings, tuning: Tuning | None = None
+) -> Service[ClaimCommand | Enquire, EffectEvent]:
+    return claims_service(
+        settings.partitions,
+        {ORCHESTRATOR.input: settings.partitions},
+        effect_horizon_ms=round(settings.effect_horizon_days * DAY_MS),
+        tuning=tuning,
+    )
+
+
+def sagas(
+    settings: Settings, tuning: Tuning | None = None, more: Iterable[Definition] = ()
+) -> Service[SagaInput, SagaEvent]:
+    """`more`: definitions besides those that ship."""
     return orchestrator(
         settings.partitions,
-        {ACCOUNT.input: settings.partitions},
-        definitions=definitions(settings),
+        {ACCOUNT.input: settings.partitions, CLAIMS.input: settings.partitions},
+        definitions=definitions(settings, more),
         memory_horizon_ms=round(settings.saga_memory_days * DAY_MS),
         tuning=tuning,
     )

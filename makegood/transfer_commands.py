@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, date, datetime, time
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -45,7 +45,6 @@ def start(
 
     Exit status 1 when it was compensated or parked.
     """
-    named = key or uuid.uuid4().hex
     body: dict[str, Any] = {
         "source": source,
         "target": target,
@@ -53,17 +52,42 @@ def start(
         "currency": currency,
         "definition": definition,
     }
+    _start(api, key, body | ({"reference": reference} if reference else {}))
+
+
+def _start(api: str | None, key: str | None, body: dict[str, Any]) -> Never:
+    """Start it, say how it ended, and end with the exit status of that."""
+    named = key or uuid.uuid4().hex
 
     async def ask() -> Transfer:
         async with Client(api_url(api)) as client:
-            return await client.transfer(
-                named, body | ({"reference": reference} if reference else {})
-            )
+            return await client.transfer(named, body)
 
     transfer = uvloop.run(ask())
     why = f" ({transfer.reason})" if transfer.reason else ""
     console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
     sys.exit(transfer.state in ("compensated", "parked"))
+
+
+@app.command
+def reverse(
+    transfer: str,
+    amount_minor: int | None = None,
+    /,
+    *,
+    reference: str = "",
+    key: str | None = None,
+    api: ApiUrl = None,
+) -> None:
+    """Give a completed TRANSFER back, or AMOUNT_MINOR (minor units) of it, and wait for the end.
+
+    All reversals of one transfer together give back at most its amount. Exit status 1 when it was
+    compensated or parked.
+    """
+    body: dict[str, Any] = {"definition": "reversal", "original": transfer}
+    if amount_minor is not None:
+        body["amount_minor"] = amount_minor
+    _start(api, key, body | ({"reference": reference} if reference else {}))
 
 
 @app.command

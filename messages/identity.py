@@ -40,6 +40,16 @@ def effect_id(saga: str, step: str, direction: Direction) -> str:
     return f"{saga}/{step}/{direction}"
 
 
+def child_id(saga: str, step: str, asked_at_ms: int, life: int) -> str:
+    """The id of the saga that a step of `saga` is: 32 hex digits, nobody else's.
+
+    `asked_at_ms`: when the step was first asked for, so that a saga that begins anew under a
+    forgotten name finds none of the old one's children. `life`: how many children of the step
+    have been declined before; a declined one stays so, and another try is another child.
+    """
+    return _digest("child", saga, step, str(asked_at_ms), str(life))
+
+
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 

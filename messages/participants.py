@@ -21,6 +21,8 @@ from messages.account import (
     RefusalReason,
     Release,
 )
+from messages.child import StartChild, UndoChild
+from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
 from messages.participant import StepCommand
 from messages.payout import SendPayout
 
@@ -44,9 +46,9 @@ class Participant:
     retry policies; None: not known. `enquiries`: it answers `messages.participant.Enquire`.
 
     `partitions`: how many its topic has; it is recorded with every request, and must not change
-    while the topic lives. 0: as many as the bank's own topics (the accounts). `max_unanswered`:
-    how many sagas of one partition of the bank may wait for it before no further one that needs
-    it is started; 0: no bound.
+    while the topic lives. 0: as many as the bank's own topics (the bank's own services).
+    `max_unanswered`: how many sagas of one partition of the bank may wait for it before no further
+    one that needs it is started; 0: no bound.
     """
 
     name: str
@@ -99,6 +101,22 @@ ACCOUNTS: Final = Participant(
 )
 """What moves or reserves money is taken back by one command only."""
 
+CLAIMS: Final = Participant(
+    name="claims",
+    key="resource",
+    commands=frozenset(get_args(ClaimCommand)),
+    inverse={Claim: GiveBack, GiveBack: None, AcquireLock: ReleaseLock, ReleaseLock: None},
+    refusals=frozenset(
+        (
+            *("limit_exceeded", "limit_differs", "not_claimed"),
+            *("queue_full", "lock_timeout", "lock_held", "lock_unknown"),
+        )
+    ),
+    partitions=0,
+    max_unanswered=0,
+)
+"""The bank's own, too: what sagas take shares of, and what they lock."""
+
 PAYOUTS: Final = Participant(
     name="payout",
     key="debtor_account",
@@ -107,3 +125,13 @@ PAYOUTS: Final = Participant(
     enquiries=True,
 )
 """Carries money out of the bank; see `external_payout.py`."""
+
+SAGAS: Final = Participant(
+    name="orchestrator",
+    key="child_id",
+    commands=frozenset({StartChild, UndoChild}),
+    inverse={StartChild: UndoChild, UndoChild: None},
+    partitions=0,
+    max_unanswered=0,
+)
+"""The sagas themselves, for steps that are sagas; see `messages.child`."""

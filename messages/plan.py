@@ -5,6 +5,8 @@ deployment. A template's field is a literal, or a reference `{"ref": "params.sou
 `{"ref": "steps.hold.result.hold_id"}` or `{"ref": "effect.hold"}` (the effect id of step `hold`).
 A path goes on into lists and objects: `params.legs.0.target`.
 `{"ref": "params.currency", "among": {"EUR": "nostro-eur"}}` looks the value up in a table.
+`{"ref": "child.pay"}` is the id of the saga that step `pay` is. A field named `params.source` is
+the member `source` of the object `params`.
 
 A step with `each` is done once for every element of a list: its legs are named `pay.0`, `pay.1` and
 so on. In their templates `{"ref": "each.target"}` is a field of the leg's element, and

@@ -7,6 +7,14 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from messages.child import (
+    ChildRefused,
+    ParentAnswered,
+    ParentAsked,
+    ParentStep,
+    StartChild,
+    UndoChild,
+)
 from messages.identity import Direction
 from messages.plan import Plan
 
@@ -94,10 +102,16 @@ class SignalSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalSaga
     payload: Annotated[Result, msgspec.Meta(max_length=20)] = {}
 
 
-SagaInput = StartSaga | StepApplied | StepDeclined | RecoverSaga | SignalSaga
+SagaInput = (
+    StartSaga | StepApplied | StepDeclined | RecoverSaga | SignalSaga | StartChild | UndoChild
+)
 
 
-class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStarted.v1"):
+class SagaStarted(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="saga.SagaStarted.v1"
+):
+    """`parent`: the step that it is, of another saga; None: a caller asked for it."""
+
     saga_id: str
     at_ms: int
     tenant: str
@@ -105,6 +119,7 @@ class SagaStarted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaStart
     fingerprint: str
     request_id: str
     plan: Plan
+    parent: ParentStep | None = None
 
 
 class SagaAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaAccepted.v1"):
@@ -363,6 +378,9 @@ SagaEvent = (
     | SignalAccepted
     | SignalRepeated
     | SignalRefused
+    | ParentAsked
+    | ParentAnswered
+    | ChildRefused
 )
 
 SagaAnswer = (

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from messages.identity import Direction, effect_id
+from messages.child import ParentAnswered, ParentStep
+from messages.identity import Direction, child_id, effect_id
 from messages.participant import Enquire
 from messages.plan import AwaitSignal, Retry
 from messages.saga import (
@@ -20,6 +21,7 @@ from messages.saga import (
     SagaCompleted,
     SagaEvent,
     SagaParked,
+    SagaState,
     StepRefused,
     StepRequested,
     StepSkipped,
@@ -40,6 +42,11 @@ STEP_FAILED: Final = "step_failed"
 PIVOT_PASSED: Final = "pivot_passed"
 COMMAND_UNRESOLVED: Final = "command_unresolved"
 TOO_LATE: Final = "too_late"
+CHILD_COMPENSATED: Final = "child_compensated"
+
+_UNDOABLE: Final = ("succeeded", "timed_out")
+_NOT_FOR_PARENTS: Final = UNSURE | {OUTCOME_UNKNOWN, TIMED_OUT}
+"""Reasons that would mean to the parent that the child's own end is in doubt."""
 
 
 class Draft:
@@ -92,6 +99,7 @@ def _forward(draft: Draft) -> None:
         partial = any(legs.refused for legs in draft.saga.legs.values())
         reason = PARTIAL if partial else ""
         draft.add(SagaCompleted(saga_id=draft.saga.id, at_ms=draft.now_ms, reason=reason))
+        _tell_parent(draft)
         return
     begun = [_begin(draft, node) for node in ready]
     if not all(begun):
@@ -188,7 +196,8 @@ def _backward(draft: Draft) -> None:
     settled = [_settled(node, step) for node, step in zip(nodes, steps, strict=True)]
     if all(settled):
         saga = draft.saga
-        return draft.add(SagaCompensated(saga_id=saga.id, at_ms=draft.now_ms, reason=saga.reason))
+        draft.add(SagaCompensated(saga_id=saga.id, at_ms=draft.now_ms, reason=saga.reason))
+        return _tell_parent(draft)
     undo = [
         one
         for node, step in zip(nodes, steps, strict=True)
@@ -205,7 +214,9 @@ def _to_take_back(saga: Saga, node: Node, step: StepProgress) -> Sequence[Node]:
     """What of a reversible step can be taken back now."""
     if node.each:
         return legs_to_take_back(saga, node)
-    return (node,) if step.state in ("succeeded", "timed_out") else ()
+    # A saga settles by itself what it has not finished: it needs no waiting for.
+    undoable = (*_UNDOABLE, "requested") if node.nested else _UNDOABLE
+    return (node,) if step.state in undoable else ()
 
 
 def _settled(node: Node, step: StepProgress) -> bool:
@@ -224,6 +235,26 @@ def _park(draft: Draft, reason: str, node: Node, detail: str = "") -> None:
             step=node.step.name,
             detail=detail,
         )
+    )
+
+
+def _tell_parent(draft: Draft) -> None:
+    saga = draft.saga
+    if saga.parent is not None:
+        draft.add(answer_parent(saga.id, saga.state, saga.reason, saga.parent, draft.now_ms))
+
+
+def answer_parent(
+    saga_id: str, state: SagaState, reason: str, parent: ParentStep, now_ms: int
+) -> ParentAnswered:
+    """What a child that is finished tells the step that it is; an undo of it is always applied."""
+    detail = ""
+    if state == "completed" or parent.direction == "undo":
+        reason = ""
+    elif reason in _NOT_FOR_PARENTS:
+        reason, detail = CHILD_COMPENSATED, f"because of {reason}"
+    return ParentAnswered(
+        saga_id=saga_id, at_ms=now_ms, parent=parent, reason=reason, detail=detail
     )
 
 
@@ -303,10 +334,18 @@ def _facts(draft: Draft, node: Node) -> Facts:
         for other, step in zip(draft.graph.nodes, saga.steps, strict=True)
         if step.result
     ]
+    children = {other.step.name: _next_child(draft, other) for other in draft.graph.nested}
     if node.leg is None:
-        return Facts(saga.id, saga.params, results)
+        return Facts(saga.id, saga.params, results, children)
     element = within(saga.params, (*node.each[1:], str(node.leg)))
-    return Facts(saga.id, saga.params, results, node.leg, element)
+    return Facts(saga.id, saga.params, results, children, node.leg, element)
+
+
+def _next_child(draft: Draft, node: Node) -> str:
+    """The saga that the next attempt at a step means."""
+    step = draft.saga.steps[node.index]
+    asked_at_ms = step.first_at_ms or draft.now_ms
+    return child_id(draft.saga.id, node.step.name, asked_at_ms, step.next_life)
 
 
 def retry_at_ms(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from messages.child import START_CHILD
 from messages.plan import AwaitTime, CommandTemplate, Plan, PlannedStep, leg_name
 from orchestrator.references import Facts, Path, Unresolved, reference_of
 
@@ -18,7 +19,8 @@ MAX_GRAPHS: Final = 1_024
 @dataclass(frozen=True, slots=True)
 class Template:
     """A command template: `literals` are complete, each reference is (field, path, table): what is
-    found at the path is looked up in the table, if there is one."""
+    found at the path is looked up in the table, if there is one. `members`: fields of objects,
+    such as `params.source`."""
 
     topic: str
     type: str
@@ -26,6 +28,7 @@ class Template:
     literals: dict[str, Any]
     refs: tuple[tuple[str, Path, dict[str, Any] | None], ...]
     partitions: int
+    members: tuple[str, ...] = ()
 
     def fields(self, facts: Facts) -> dict[str, Any]:
         """The command's own fields. Raises `Unresolved`."""
@@ -39,6 +42,9 @@ class Template:
             fields[field] = value
         if type(fields.get(self.key)) is not str:
             raise Unresolved(self.key)
+        for name in self.members:
+            whole, _, member = name.partition(".")
+            fields.setdefault(whole, {})[member] = fields.pop(name)
         return fields
 
 
@@ -46,7 +52,8 @@ class Template:
 class Node:
     """A step in its graph. `after`: direct predecessors; `dependants`: all that come after it,
     near and far; `reversible`: it can be taken back, also when its outcome is unknown; `do` None:
-    it waits, and has no effect. `free`: nothing has to be looked at before `do` is sent.
+    it waits, and has no effect. `free`: nothing has to be looked at before `do` is sent. `nested`:
+    it is a saga itself.
 
     `each`: path of the list for whose elements it is done. One leg of it is a node of its own (see
     `leg_node`): `leg` is its number, and `of` the step's name in either."""
@@ -63,6 +70,7 @@ class Node:
     until: Path
     not_by: Path
     free: bool
+    nested: bool
     each: Path
     of: str
     leg: int | None = None
@@ -86,12 +94,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`outside`: the nodes that ask a participant other than the accounts."""
+    """`outside`: the nodes that ask a participant other than the accounts; `nested`: those that are
+    sagas. `revocable`: a saga of it can be taken back also when it is completed."""
 
     plan: Plan
     nodes: tuple[Node, ...]
     by_name: dict[str, Node]
     outside: tuple[Node, ...]
+    nested: tuple[Node, ...]
+    revocable: bool
 
     def find(self, name: str) -> Node | None:
         """The step of this name, or the leg; whether there are so many legs the saga knows."""
@@ -121,6 +132,7 @@ def leg_node(node: Node, leg: int) -> Node:
         node.until,
         node.not_by,
         node.free,
+        node.nested,
         node.each,
         node.of,
         leg,
@@ -160,7 +172,10 @@ def _build(plan: Plan) -> Graph:
             dependants[before] |= {i} | dependants[i]
     nodes = tuple(_node(i, step, after[i], dependants[i]) for i, step in enumerate(plan.steps))
     outside = tuple(node for node in nodes if any(t.partitions for t in node.templates))
-    return Graph(plan, nodes, {node.step.name: node for node in nodes}, outside)
+    nested = tuple(node for node in nodes if node.nested)
+    revocable = all(node.reversible or node.do is None for node in nodes)
+    by_name = {node.step.name: node for node in nodes}
+    return Graph(plan, nodes, by_name, outside, nested, revocable)
 
 
 def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set[int]) -> Node:
@@ -178,6 +193,7 @@ def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set
         until=_path(wait.until) if isinstance(wait, AwaitTime) else (),
         not_by=() if wait is None or isinstance(wait, AwaitTime) else _path(wait.not_by),
         free=not (step.when or step.by or wait),
+        nested=step.do is not None and step.do.type == START_CHILD,
         each=_path(step.each),
         of=step.name,
     )
@@ -203,4 +219,5 @@ def _template(template: CommandTemplate) -> Template:
         literals,
         tuple(refs),
         template.partitions,
+        tuple(field for field in template.fields if "." in field),
     )

@@ -8,20 +8,25 @@ from typing import Final, get_args
 
 from journal.machine import Output
 from journal.topics import ANSWERS
+from messages.child import ParentAnswered, StartChild, UndoChild
 from messages.saga import (
     SagaAccepted,
     SagaAnswer,
     SagaEvent,
     SagaInput,
     SagaStarted,
+    StepApplied,
+    StepDeclined,
     StepRequested,
 )
 from messages.wire import encode, type_name
+from orchestrator.course import REPLY_TO
 from orchestrator.saga import MEMORY_HORIZON_MS, decide, on_time
 from orchestrator.sagas import Sagas
 from orchestrator.timers import Timers
 from saga_definitions.registry import Registry, shipped
 
+_TO_CHILDREN: Final = (StartChild, UndoChild)
 _TOLD: Final[frozenset[type]] = frozenset(get_args(SagaAnswer))
 
 
@@ -38,8 +43,9 @@ class SagaMachine:
         self._definitions = definitions or shipped()
 
     def decide(self, message: SagaInput, now_ms: int) -> Sequence[SagaEvent]:
+        asked = message.child_id if isinstance(message, _TO_CHILDREN) else message.saga_id
         return decide(
-            self.sagas.get(message.saga_id),
+            self.sagas.get(asked),
             message,
             now_ms,
             self._definitions,
@@ -55,6 +61,9 @@ class SagaMachine:
         if isinstance(event, StepRequested):
             command = bytes(event.command)
             return (Output(event.topic, event.key, event.command_type, command, event.partitions),)
+        if isinstance(event, ParentAnswered):
+            answer = _answer(event)
+            return (Output(REPLY_TO, answer.saga_id, type_name(answer), encode(answer)),)
         told: SagaAccepted | SagaEvent = event
         if isinstance(event, SagaStarted):
             told = SagaAccepted(saga_id=event.saga_id, request_id=event.request_id)
@@ -78,3 +87,23 @@ class SagaMachine:
     def restore(self, chunk: bytes) -> None:
         for saga_id in self.sagas.restore(chunk):
             self.timers.changed(saga_id)
+
+
+def _answer(event: ParentAnswered) -> StepApplied | StepDeclined:
+    """A child's end, as the saga whose step it is hears it."""
+    parent = event.parent
+    if not event.reason:
+        return StepApplied(
+            saga_id=parent.saga_id,
+            step=parent.step,
+            direction=parent.direction,
+            attempt=parent.attempt,
+        )
+    return StepDeclined(
+        saga_id=parent.saga_id,
+        step=parent.step,
+        direction=parent.direction,
+        attempt=parent.attempt,
+        reason=event.reason,
+        detail=event.detail,
+    )

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
+from messages.child import ChildRefused, ParentAnswered, ParentAsked, ParentStep
+from messages.identity import child_id
 from messages.plan import Plan
 from messages.saga import (
     FINISHED,
@@ -63,6 +65,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
 
     `deadline_at_ms` counts from the start, or from the end of the last wait. `signals`: request
     id and digest of each signal that was accepted. `legs`: of the steps that have some, by name.
+    `parent`: the step that it is, and which of its attempts is to be answered.
     """
 
     id: str
@@ -78,6 +81,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     parked_step: str = ""
     parked_reason: str = ""
     signals: tuple[tuple[str, str], ...] = ()
+    parent: ParentStep | None = None
     legs: dict[str, Legs] = {}
 
     def at(self, node: Node) -> StepProgress:
@@ -136,6 +140,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     finished_at_ms: int
     signals: tuple[tuple[str, str], ...] = ()
+    parent: ParentStep | None = None
 
 
 class EventOutOfPlace(Exception):
@@ -175,6 +180,10 @@ def evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
 
 
 def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
+    return _begun(event) if saga is None else _changed(saga, event)
+
+
+def _begun(event: SagaEvent) -> Saga | None:
     match event:
         case SagaStarted():
             plan = graph_of(event.plan).plan
@@ -191,6 +200,7 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
                     for node in graph_of(plan).nodes
                     if node.each
                 },
+                parent=event.parent,
             )
         case (
             StartRepeated()
@@ -200,12 +210,16 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()
+            | ParentAnswered()
+            | ChildRefused()
         ):
-            return saga
+            return None
         case _:
-            pass
-    if saga is None:
-        raise EventOutOfPlace(event.saga_id, type(event).__name__)
+            raise EventOutOfPlace(event.saga_id, type(event).__name__)
+
+
+def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
+    # Class patterns are tried one after the other, so what every saga has comes first.
     match event:
         case StepRequested():
             node = _node(saga, event.step)
@@ -213,6 +227,10 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
         case StepSucceeded():
             node = _node(saga, event.step)
             return _with(saga, node, succeeded(saga.at(node), event), event.at_ms)
+        case SagaCompleted():
+            return msgspec.structs.replace(
+                saga, state="completed", reason=event.reason, finished_at_ms=event.at_ms
+            )
         case StepRefused() | StepTimedOut():
             node = _node(saga, event.step)
             return _with(saga, node, failed(saga.at(node), event), event.at_ms)
@@ -232,10 +250,6 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return _waited(saga, event, reason, event.payload)
         case CompensationStarted():
             return _backward(saga, event)
-        case SagaCompleted():
-            return msgspec.structs.replace(
-                saga, state="completed", reason=event.reason, finished_at_ms=event.at_ms
-            )
         case SagaCompensated():
             return msgspec.structs.replace(saga, state="compensated", finished_at_ms=event.at_ms)
         case SagaParked():
@@ -250,6 +264,22 @@ def _evolve(saga: Saga | None, event: SagaEvent) -> Saga | None:
             return msgspec.structs.replace(
                 saga, state=event.state, parked_from="", parked_step="", parked_reason=""
             )
+        case ParentAsked():
+            return msgspec.structs.replace(saga, parent=event.parent)
+        case SagaStarted():
+            return _begun(event)
+        case (
+            StartRepeated()
+            | StartRefused()
+            | AnswerIgnored()
+            | RecoveryAccepted()
+            | RecoveryRefused()
+            | SignalRepeated()
+            | SignalRefused()
+            | ParentAnswered()
+            | ChildRefused()
+        ):
+            return saga
         case _:
             assert_never(event)
 
@@ -285,7 +315,10 @@ def _steps(saga: Saga, index: int, step: StepProgress) -> tuple[StepProgress, ..
 
 def _backward(saga: Saga, event: CompensationStarted) -> Saga:
     steps = tuple(turned_back(step) for step in saga.steps)
-    saga = msgspec.structs.replace(saga, state="compensating", reason=event.reason, steps=steps)
+    # A child that was completed may be taken back by its parent.
+    saga = msgspec.structs.replace(
+        saga, state="compensating", reason=event.reason, steps=steps, finished_at_ms=0
+    )
     for node, step in zip(graph_of(saga.plan).nodes, steps, strict=True):
         if node.each and step.state == "requested":
             legs = saga.legs[node.of].turned_back()
@@ -305,6 +338,15 @@ def _waited(
     if saga.waiting_beside(""):
         return saga
     return msgspec.structs.replace(saga, deadline_at_ms=event.at_ms + saga.plan.deadline_ms)
+
+
+def child_ids(saga: Saga) -> dict[str, str]:
+    """Step -> the saga that it is, for the steps that are sagas and were asked for."""
+    return {
+        node.step.name: child_id(saga.id, node.step.name, step.first_at_ms, step.life)
+        for node in graph_of(saga.plan).nested
+        if (step := saga.steps[node.index]).attempt
+    }
 
 
 def can_turn_back(saga: Saga) -> bool:

@@ -5,7 +5,7 @@ found here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import ge, gt, le, lt
 from typing import Any, Final, cast
 
@@ -52,12 +52,13 @@ def path_of(value: object) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What references are resolved against: the saga's id, its parameters, results by step; for a
-    leg its number and its element of the list."""
+    """What references are resolved against: the saga's id, its parameters, results by step, and
+    the ids of the sagas that steps are; for a leg its number and its element of the list."""
 
     saga: str
     params: dict[str, Any]
     results: Sequence[tuple[str, dict[str, Any]]]
+    children: Mapping[str, str] = field(default_factory=dict[str, str])
     leg: int | None = None
     element: object = None
 
@@ -71,6 +72,8 @@ class Facts:
             found = within(self.element, rest)
         elif root == "params":
             found = within(self.params, rest)
+        elif root == "child":
+            found = self.children[rest[0]]
         elif root == "steps" and len(rest) == 3 and rest[1] == "result":
             found = within(dict(self.results).get(rest[0]), rest[2:])
         else:

@@ -19,9 +19,9 @@ says when `on_time` has something to do. The rules, all tested in `tests/orchest
 """
 
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import assert_never
 
-from messages.identity import fingerprint
+from messages.child import StartChild, UndoChild
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN
 from messages.plan import Retry
 from messages.saga import (
@@ -32,10 +32,7 @@ from messages.saga import (
     SagaEvent,
     SagaInput,
     SagaResumed,
-    SagaStarted,
     SignalSaga,
-    StartRefused,
-    StartRepeated,
     StartSaga,
     StepApplied,
     StepDeclined,
@@ -44,6 +41,7 @@ from messages.saga import (
     StepTimedOut,
     WaitEnded,
 )
+from orchestrator.children import start_child, undo_child
 from orchestrator.course import Draft, advance, request, retry_at_ms
 from orchestrator.graph import Node
 from orchestrator.progress import (
@@ -54,21 +52,14 @@ from orchestrator.progress import (
     StepProgress,
     can_turn_back,
     evolve,
-    foresee,
     next_due_ms,
 )
 from orchestrator.recovery import recover
 from orchestrator.signals import SIGNAL_TIMEOUT, take_signal
+from orchestrator.starts import MEMORY_HORIZON_MS, Conditions, start
 from saga_definitions.registry import Registry
 
 __all__ = ["MEMORY_HORIZON_MS", "Finished", "Saga", "decide", "evolve", "next_due_ms", "on_time"]
-
-MEMORY_HORIZON_MS: Final = 8 * 24 * 3_600 * 1_000
-"""How long a finished saga is remembered: 8 days, a day longer than accounts remember effects, so
-that a saga that begins anew under its name finds none of the old effects."""
-
-MAX_SKEW_MS: Final = 5 * 60 * 1_000
-"""How far a caller's clock may be ahead of ours."""
 
 
 def decide(
@@ -85,7 +76,13 @@ def decide(
     """
     match message:
         case StartSaga():
-            return _start(saga, message, now_ms, definitions, memory_horizon_ms, unanswered)
+            conditions = Conditions(definitions, memory_horizon_ms, unanswered)
+            return start(saga, message, now_ms, conditions)
+        case StartChild():
+            conditions = Conditions(definitions, memory_horizon_ms, unanswered)
+            return start_child(saga, message, now_ms, conditions)
+        case UndoChild():
+            return undo_child(saga, message, now_ms, memory_horizon_ms)
         case StepApplied() | StepDeclined():
             if saga is None:
                 return [_ignored(message, now_ms, "saga_unknown")]
@@ -98,82 +95,6 @@ def decide(
             return take_signal(saga, message, now_ms)
         case _:
             assert_never(message)
-
-
-def _start(
-    saga: Saga | Finished | None,
-    message: StartSaga,
-    now_ms: int,
-    definitions: Registry,
-    memory_horizon_ms: int,
-    unanswered: Callable[[str], int],
-) -> list[SagaEvent]:
-    def refused(reason: str, detail: str) -> list[SagaEvent]:
-        return [
-            StartRefused(
-                saga_id=message.saga_id,
-                at_ms=now_ms,
-                request_id=message.request_id,
-                reason=reason,
-                detail=detail,
-            )
-        ]
-
-    if saga is not None:
-        if saga.fingerprint != _fingerprint(message):
-            return refused("idempotency_key_reused", "this key was used with another body")
-        return [
-            StartRepeated(
-                saga_id=message.saga_id,
-                at_ms=now_ms,
-                request_id=message.request_id,
-                state=saga.state,
-                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
-            )
-        ]
-    if message.issued_at_ms > now_ms + MAX_SKEW_MS:
-        return refused("clock_ahead", "issued in the future: a sender's clock is wrong")
-    if message.issued_at_ms + memory_horizon_ms - MAX_SKEW_MS <= now_ms:
-        # What it started may have finished and been forgotten: starting it again could pay twice.
-        # The saga ended after issued_at_ms - MAX_SKEW_MS, and is remembered from its end on.
-        return refused("request_expired", "asked for too long ago to tell whether it was done")
-    definition = definitions.latest(message.definition)
-    if definition is None:
-        return refused("definition_unknown", f"no definition {message.definition[:64]!r}")
-    problems = definition.check_params(message.params)
-    if problems:
-        detail = "; ".join(f"{place}: {reason}" for place, reason in problems)
-        return refused("params_invalid", detail)
-    for participant in definition.participants:
-        if 0 < participant.max_unanswered <= (waiting := unanswered(participant.topic)):
-            detail = f"{waiting} sagas wait for {participant.name} already; try again later"
-            return refused("participant_busy", detail)
-    started = SagaStarted(
-        saga_id=message.saga_id,
-        at_ms=now_ms,
-        tenant=message.tenant,
-        params=message.params,
-        fingerprint=_fingerprint(message),
-        request_id=message.request_id,
-        plan=definition.plan,
-    )
-    fresh = foresee(None, started)
-    assert fresh is not None
-    draft = Draft(fresh, now_ms, [started])
-    advance(draft)
-    return draft.events
-
-
-def _fingerprint(message: StartSaga) -> str:
-    """The digest of what is asked for; empty, which equals no saga's, when it can't be encoded.
-
-    Computed here, not taken from the message: it costs 1 us and nobody has to be trusted.
-    """
-    try:
-        return fingerprint(message.definition, message.params)
-    except (RecursionError, ValueError, TypeError):
-        # Nested as deep as the decoder allows, or text that is no Unicode: never good params.
-        return ""
 
 
 def _answer(saga: Saga, answer: StepApplied | StepDeclined, now_ms: int) -> list[SagaEvent]:

@@ -11,8 +11,10 @@ from typing import Final
 
 import msgspec
 
+from messages.child import ChildRefused
 from messages.plan import Plan
 from messages.saga import FINISHED, SagaEvent
+from orchestrator.children import refused_child
 from orchestrator.graph import graph_of
 from orchestrator.saga import MEMORY_HORIZON_MS, Finished, Saga, evolve
 
@@ -22,7 +24,7 @@ _NO_PLAN: Final = Plan("", 0, 0, ())
 
 
 class _LivePart(msgspec.Struct, frozen=True, tag="live"):
-    """Sagas of one plan; each holds `_NO_PLAN` instead of it."""
+    """Sagas of one plan, live or revocable; each holds `_NO_PLAN` instead of it."""
 
     plan: Plan
     sagas: list[Saga]
@@ -46,6 +48,8 @@ class Sagas:
         self.memory_horizon_ms = memory_horizon_ms
         self.live: dict[str, Saga] = {}
         self.finished: dict[str, Finished] = {}
+        self.revocable: dict[str, Saga] = {}
+        """Completed sagas that another one, whose step they are, may still take back."""
         self._unanswered: dict[str, set[str]] = {}
         self._order: deque[str] = deque()
         self._restored: dict[int, list[Finished]] = {}
@@ -53,7 +57,8 @@ class Sagas:
     def get(self, saga_id: str) -> Saga | Finished | None:
         if self._restored:
             self._settle()
-        return self.live.get(saga_id) or self.finished.get(saga_id)
+        known = self.live.get(saga_id) or self.revocable.get(saga_id)
+        return known or self.finished.get(saga_id)
 
     def unanswered(self, topic: str) -> int:
         """How many sagas have asked at `topic`, which is not the accounts', and know no outcome
@@ -65,7 +70,7 @@ class Sagas:
         if self._restored:
             self._settle()
         saga_id = event.saga_id
-        before = self.live.get(saga_id)
+        before = self.live.get(saga_id) or self.revocable.get(saga_id)
         if before is not None or saga_id not in self.finished:
             after = evolve(before, event)
             if after is not None:
@@ -74,6 +79,9 @@ class Sagas:
                     self._finish(after)
                 elif after is not before:
                     self.live[saga_id] = after
+                    self.revocable.pop(saga_id, None)
+            elif type(event) is ChildRefused:
+                self._remember(refused_child(event))
         self._forget(event.at_ms)
 
     def _count(self, saga: Saga) -> None:
@@ -95,10 +103,26 @@ class Sagas:
 
     def _finish(self, saga: Saga) -> None:
         self.live.pop(saga.id, None)
-        self.finished[saga.id] = Finished(
-            saga.id, saga.fingerprint, saga.state, saga.reason, saga.finished_at_ms, saga.signals
+        is_child = saga.parent is not None and saga.state == "completed"
+        if is_child and graph_of(saga.plan).revocable:
+            self.revocable[saga.id] = saga
+        self._remember(
+            Finished(
+                saga.id,
+                saga.fingerprint,
+                saga.state,
+                saga.reason,
+                saga.finished_at_ms,
+                saga.signals,
+                saga.parent,
+            )
         )
-        self._order.append(saga.id)
+
+    def _remember(self, finished: Finished) -> None:
+        # One that was taken back after its end keeps its first place: it is forgotten no sooner.
+        if finished.id not in self.finished:
+            self._order.append(finished.id)
+        self.finished[finished.id] = finished
 
     def _forget(self, now_ms: int) -> None:
         order = self._order
@@ -108,14 +132,15 @@ class Sagas:
             oldest = self.finished[order[0]]
             if oldest.finished_at_ms + self.memory_horizon_ms > now_ms:
                 return
-            del self.finished[order.popleft()]
+            del self.finished[oldest.id]
+            self.revocable.pop(order.popleft(), None)
 
     def snapshot(self) -> Iterator[bytes]:
         """Chunks of about 64 KiB, each of them decodable alone, as of the moment of this call."""
         self._settle()
         # Sagas are frozen: copies of the lists are all that has to be taken now.
         by_plan: dict[int, list[Saga]] = {}
-        for saga in self.live.values():
+        for saga in chain(self.live.values(), self.revocable.values()):
             by_plan.setdefault(id(saga.plan), []).append(saga)
         finished = [self.finished[saga_id] for saga_id in self._order]
         return chain(
@@ -126,7 +151,7 @@ class Sagas:
     def restore(self, chunk: bytes) -> Sequence[str]:
         """Take in a chunk of `snapshot`; chunks come in any order, before any event.
 
-        Gives the ids of its live sagas.
+        Gives the ids of the sagas in it that may have timers.
         """
         part = _decoder.decode(chunk)
         if isinstance(part, _FinishedPart):
@@ -134,8 +159,9 @@ class Sagas:
             return ()
         plan = graph_of(part.plan).plan
         for saga in part.sagas:
-            self.live[saga.id] = msgspec.structs.replace(saga, plan=plan)
-            self._count(self.live[saga.id])
+            saga = msgspec.structs.replace(saga, plan=plan)
+            (self.revocable if saga.state in FINISHED else self.live)[saga.id] = saga
+            self._count(saga)
         return [saga.id for saga in part.sagas]
 
     def _settle(self) -> None:

@@ -33,6 +33,6 @@ def orchestrator(
         machine=lambda _partition: SagaMachine(definitions, memory_horizon_ms),
         inputs=INPUTS,
         events=EVENTS,
-        routes=routes,
+        routes={TOPICS.input: partitions, **routes},
         tuning=tuning or Tuning(),
     )

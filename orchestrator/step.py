@@ -42,7 +42,8 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
 
     At most one of `timeout_at_ms` (an answer is awaited, or the end of `waiting`) and
     `retry_at_ms` (the next attempt is awaited) is set; with neither, `refused`, `timed_out` and
-    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`.
+    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`. `life`: of a step that
+    is a saga, which one: see `messages.identity.child_id`.
     """
 
     state: StepState = "pending"
@@ -52,10 +53,16 @@ class StepProgress(msgspec.Struct, frozen=True, array_like=True):
     retry_at_ms: int = 0
     reason: str = ""
     result: dict[str, Any] = {}
+    life: int = 0
 
     @property
     def direction(self) -> Direction:
         return "undo" if self.state in _UNDO else "do"
+
+    @property
+    def next_life(self) -> int:
+        """Of the next attempt: a saga that was declined stays so, trying again begins another."""
+        return self.life + (self.state == "refused" and self.reason not in UNSURE)
 
     @property
     def open(self) -> bool:
@@ -77,13 +84,15 @@ def requested(step: StepProgress, event: StepRequested) -> StepProgress:
         first_at_ms=step.first_at_ms or event.at_ms,
         timeout_at_ms=event.timeout_at_ms,
         result=step.result,
+        life=step.next_life,
     )
 
 
 def succeeded(step: StepProgress, event: StepSucceeded) -> StepProgress:
-    if event.direction == "undo":
-        return StepProgress("undone", step.attempt, step.first_at_ms, result=step.result)
-    return StepProgress("succeeded", step.attempt, step.first_at_ms, result=event.result)
+    state, result = ("undone", step.result)
+    if event.direction == "do":
+        state, result = ("succeeded", event.result)
+    return StepProgress(state, step.attempt, step.first_at_ms, result=result, life=step.life)
 
 
 def failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgress:
@@ -100,6 +109,7 @@ def failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgres
         retry_at_ms=event.retry_at_ms,
         reason=TIMED_OUT if timed_out else event.reason,
         result=step.result,
+        life=step.life,
     )
 
 

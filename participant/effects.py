@@ -78,7 +78,7 @@ class EffectSettled(_Event, frozen=True, kw_only=True, tag="participant.EffectSe
 class EffectTold(_Event, frozen=True, kw_only=True, tag="participant.EffectTold.v1"):
     """Answered without the handler. `reason` empty: it is applied. `voids`: a compensation has
     found nothing to take back, and that effect will not be done any more. `issued_at_ms`: the
-    command's, if only a later attempt of it may be done; else 0."""
+    command's, if it voids or if only a later attempt of it may be done; else 0."""
 
     result: Result = {}
     reason: str = ""
@@ -91,6 +91,15 @@ class EffectTold(_Event, frozen=True, kw_only=True, tag="participant.EffectTold.
 EffectEvent = EffectBegun | EffectJoined | EffectSettled | EffectTold
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """What every command says, whichever it is."""
+
+    issued_at_ms: int
+
+
+_asked = msgspec.json.Decoder(_Asked)
+
+
 class UnderWay(msgspec.Struct, frozen=True):
     """An effect that the handler is at. `begun.attempt` numbers the run, `attempt` is the last one
     that asked for it."""
@@ -98,14 +107,20 @@ class UnderWay(msgspec.Struct, frozen=True):
     begun: EffectBegun
     attempt: int
 
+    @property
+    def issued_at_ms(self) -> int:
+        return _asked.decode(self.begun.command).issued_at_ms
+
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an effect. `begun` is kept only while it is unknown: to be able to enquire."""
+    """What became of an effect. `issued_at_ms`: when it was first asked for; 0 when that was not
+    recorded. `begun` is kept only while it is unknown: to be able to enquire."""
 
     fingerprint: int
     attempt: int
     outcome: Literal["applied", "declined", "unknown", "voided", "undone"]
     at_ms: int
+    issued_at_ms: int = 0
     result: Result = {}
     reason: str = ""
     detail: str = ""
@@ -171,7 +186,7 @@ class Effects:
         if known is not None and (known.outcome == "applied" or command.attempt <= known.attempt):
             return _repeated(command, key, now_ms, known)
         if command.issued_at_ms > now_ms + MAX_SKEW_MS:
-            return _put_off(command, key, now_ms, "clock_ahead")
+            return _put_off(command, key, now_ms, "clock_ahead", known)
         if command.undoes:
             told = self._nothing_to_undo(command, key, now_ms)
             if told is not None:
@@ -179,29 +194,26 @@ class Effects:
         elif known is None and self._is_expired(command, now_ms):
             return _told(command, key, now_ms, "effect_expired")
         if len(self.under_way) >= self._max_under_way:
-            return _put_off(command, key, now_ms, "participant_busy")
-        return EffectBegun(
-            fingerprint=number,
-            command=msgspec.Raw(encode(command)),
-            undoes=command.undoes,
-            **_common(command, key, now_ms),
-        )
+            return _put_off(command, key, now_ms, "participant_busy", known)
+        return begun(command, key, now_ms)
 
     def _nothing_to_undo(self, command: StepCommand, key: str, now_ms: int) -> EffectTold | None:
         """The answer to a compensation that the handler need not hear of; None if it must."""
-        if command.undoes in self.under_way:
+        forward = self.under_way.get(command.undoes) or self.known.get(command.undoes)
+        if isinstance(forward, Known) and self._is_forgotten(forward, now_ms):
+            forward = None
+        if forward is None:
+            expired = self._is_expired(command, now_ms)
+        else:
+            # So late the effect itself would have been refused: its name was given anew.
+            expired = forward.issued_at_ms - command.issued_at_ms >= self._horizon_ms
+        if expired:
+            return _told(command, key, now_ms, "effect_expired")
+        if isinstance(forward, UnderWay):
             return _told(command, key, now_ms, "effect_in_progress")
-        forward = self.known.get(command.undoes)
-        if forward is None or self._is_forgotten(forward, now_ms):
-            if self._is_expired(command, now_ms):
-                return _told(command, key, now_ms, "effect_expired")
-        elif forward.outcome in ("applied", "unknown"):
+        if forward is not None and forward.outcome in ("applied", "unknown"):
             return None
-        return EffectTold(
-            voids=command.undoes,
-            fingerprint=fingerprint(command),
-            **_common(command, key, now_ms),
-        )
+        return voiding(command, key, now_ms)
 
     def _enquired(
         self, command: Enquire, key: str, now_ms: int, at: UnderWay | None, known: Known | None
@@ -224,32 +236,7 @@ class Effects:
         at = self.under_way.get(effect_id)
         if at is None or at.begun.attempt != run:
             return None
-        begun = at.begun
-        result: Result = {}
-        match outcome:
-            case Applied():
-                kind, reason, detail, result = "applied", "", "", outcome.result
-            case Declined():
-                kind, reason, detail = "declined", outcome.reason, outcome.detail
-            case Unknown():
-                never = outcome.never_came and begun.enquire
-                kind, detail = "unknown", outcome.detail
-                reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
-        return EffectSettled(
-            key=begun.key,
-            effect_id=effect_id,
-            at_ms=max(now_ms, self.clock_ms),
-            attempt=at.attempt,
-            saga_id=begun.saga_id,
-            step=begun.step,
-            direction=begun.direction,
-            reply_to=begun.reply_to,
-            outcome=kind,
-            result=result,
-            reason=reason,
-            detail=detail[:1_000],
-            undoes=begun.undoes,
-        )
+        return settled(at.begun, at.attempt, outcome, max(now_ms, self.clock_ms))
 
     def _is_expired(self, command: StepCommand, now_ms: int) -> bool:
         return now_ms - command.issued_at_ms >= self._horizon_ms
@@ -274,8 +261,7 @@ class Effects:
                 self._settled(event)
             case EffectTold():
                 if event.voids:
-                    self._remember(event.voids, 0, 0, "voided")
-                    self._remember(event.effect_id, event.fingerprint, event.attempt, "applied")
+                    self._voided(event)
                 elif event.issued_at_ms and event.saga_id:
                     self._turned_away(event)
                 else:
@@ -285,12 +271,13 @@ class Effects:
         """The saga may end with this refusal: a copy of the command, which would be done once the
         clock has caught up or there is room, must find it. It lives as long as the command."""
         known = self.known.pop(event.effect_id, None)
-        if known is None or known.outcome != "unknown":
+        if known is None or known.outcome != "unknown" or self._is_forgotten(known, self.clock_ms):
             known = Known(
                 fingerprint=event.fingerprint,
                 attempt=event.attempt,
                 outcome="declined",
                 at_ms=max(self.clock_ms, event.issued_at_ms),
+                issued_at_ms=event.issued_at_ms,
                 reason=event.reason,
                 detail=event.detail,
             )
@@ -305,28 +292,36 @@ class Effects:
             self.known[event.effect_id] = replace(known, attempt=attempt)
 
     def _settled(self, event: EffectSettled) -> None:
-        begun = self.under_way.pop(event.effect_id).begun
+        at = self.under_way.pop(event.effect_id)
         self.known[event.effect_id] = Known(
-            fingerprint=begun.fingerprint,
+            fingerprint=at.begun.fingerprint,
             attempt=event.attempt,
             outcome=event.outcome,
             at_ms=self.clock_ms,
+            issued_at_ms=at.issued_at_ms,
             result=event.result,
             reason=event.reason,
             detail=event.detail,
-            begun=begun if event.outcome == "unknown" else None,
+            begun=at.begun if event.outcome == "unknown" else None,
         )
         forward = self.known.get(event.undoes)
         if event.outcome == "applied" and forward is not None:
             self.known[event.undoes] = replace(forward, outcome="undone", begun=None)
 
-    def _remember(
-        self, effect_id: str, number: int, attempt: int, outcome: Literal["applied", "voided"]
-    ) -> None:
-        self.known.pop(effect_id, None)
-        self.known[effect_id] = Known(
-            fingerprint=number, attempt=attempt, outcome=outcome, at_ms=self.clock_ms
+    def _voided(self, event: EffectTold) -> None:
+        voided = Known(
+            fingerprint=0,
+            attempt=0,
+            outcome="voided",
+            at_ms=self.clock_ms,
+            issued_at_ms=event.issued_at_ms,
         )
+        applied = replace(
+            voided, fingerprint=event.fingerprint, attempt=event.attempt, outcome="applied"
+        )
+        for effect_id, known in ((event.voids, voided), (event.effect_id, applied)):
+            self.known.pop(effect_id, None)
+            self.known[effect_id] = known
 
     def _forget(self) -> None:
         if not self._in_order:
@@ -380,6 +375,55 @@ def _head(clock_ms: int, parts: tuple[list[msgspec.Raw], list[msgspec.Raw]]) -> 
     return {"clock_ms": clock_ms, "under_way": parts[0], "known": parts[1]}
 
 
+def begun(command: StepCommand, key: str, at_ms: int) -> EffectBegun:
+    """The handler is asked for what `command` says."""
+    return EffectBegun(
+        fingerprint=fingerprint(command),
+        command=msgspec.Raw(encode(command)),
+        undoes=command.undoes,
+        **_common(command, key, at_ms),
+    )
+
+
+def voiding(command: StepCommand, key: str, at_ms: int) -> EffectTold:
+    """The compensation `command` finds nothing: what it would take back won't be done any more."""
+    return EffectTold(
+        voids=command.undoes,
+        fingerprint=fingerprint(command),
+        issued_at_ms=command.issued_at_ms,
+        **_common(command, key, at_ms),
+    )
+
+
+def settled(begun: EffectBegun, attempt: int, outcome: Outcome, at_ms: int) -> EffectSettled:
+    """What follows from the handler's word about the effect; `attempt`: the last one that asked."""
+    result: Result = {}
+    match outcome:
+        case Applied():
+            kind, reason, detail, result = "applied", "", "", outcome.result
+        case Declined():
+            kind, reason, detail = "declined", outcome.reason, outcome.detail
+        case Unknown():
+            never = outcome.never_came and begun.enquire
+            kind, detail = "unknown", outcome.detail
+            reason = EFFECT_UNKNOWN if never else OUTCOME_UNKNOWN
+    return EffectSettled(
+        key=begun.key,
+        effect_id=begun.effect_id,
+        at_ms=at_ms,
+        attempt=attempt,
+        saga_id=begun.saga_id,
+        step=begun.step,
+        direction=begun.direction,
+        reply_to=begun.reply_to,
+        outcome=kind,
+        result=result,
+        reason=reason,
+        detail=detail[:1_000],
+        undoes=begun.undoes,
+    )
+
+
 def answer(event: EffectEvent) -> StepApplied | StepDeclined | None:
     """What the saga is told because of an event; None when it has to wait, or nobody asked."""
     if not isinstance(event, EffectSettled | EffectTold) or not (event.reply_to and event.saga_id):
@@ -419,7 +463,13 @@ def _told(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTol
     return EffectTold(reason=reason, detail=_DETAILS[reason], **_common(command, key, now_ms))
 
 
-def _put_off(command: StepCommand, key: str, now_ms: int, reason: str) -> EffectTold:
+def _put_off(
+    command: StepCommand, key: str, now_ms: int, reason: str, known: Known | None
+) -> EffectTold:
+    """Nothing is done now. An earlier attempt may have done it: a refusal would say that it is not
+    done, and the saga would end without taking it back."""
+    if known is not None and known.outcome == "unknown":
+        reason = OUTCOME_UNKNOWN
     told = _told(command, key, now_ms, reason)
     return replace(told, fingerprint=fingerprint(command), issued_at_ms=command.issued_at_ms)
 

@@ -43,10 +43,7 @@ class EffectMachine:
         self.effects.evolve(event)
 
     def outputs(self, event: EffectEvent) -> Sequence[Output]:
-        told = answer(event)
-        if told is None:
-            return ()
-        return (Output(event.reply_to, event.saga_id, type_name(told), encode(told)),)
+        return outputs(event)
 
     def key_of(self, event: EffectEvent) -> str:
         return event.key
@@ -63,3 +60,11 @@ class EffectMachine:
 
     def restore(self, chunk: bytes) -> None:
         self.effects.restore(chunk)
+
+
+def outputs(event: EffectEvent) -> Sequence[Output]:
+    """The answer that follows from an event, if one does."""
+    told = answer(event)
+    if told is None:
+        return ()
+    return (Output(event.reply_to, event.saga_id, type_name(told), encode(told)),)

@@ -30,6 +30,7 @@ from messages.account import (
     Unfrozen,
     Withdrawn,
 )
+from messages.child import ChildRefused, ParentAnswered, ParentAsked
 from messages.money import MAX_MINOR
 from messages.saga import (
     WAITING,
@@ -75,6 +76,9 @@ HISTORY_ONLY: Final = (
     StepSkipped,
     SignalRepeated,
     SignalRefused,
+    ParentAsked,
+    ParentAnswered,
+    ChildRefused,
 )
 """Events that a saga's history tells and its row does not: they are kept without being decoded.
 Steps are many and `updated_at` is not worth a write for each: it tells when the state changed."""

@@ -6,11 +6,23 @@ folded from, read in the same statement.
 
 import asyncio
 import time
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from journal.log import Place
@@ -74,6 +86,18 @@ async def saga_in(connection: AsyncConnection, saga_id: str) -> SagaRow | None:
     query = _with_position(tables.sagas, SAGA_JOURNAL).where(tables.sagas.c.saga_id == saga_id)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else SagaRow(**_fields(row, SAGA_JOURNAL))
+
+
+async def last_offsets(engine: AsyncEngine, saga_ids: Collection[str]) -> dict[str, int]:
+    """Saga id -> the journal offset of the last event of its history; without those that have none.
+    One statement, O(sagas)."""
+    table = tables.history
+    asked = func.unnest(literal(list(saga_ids), ARRAY(Text))).column_valued("asked")
+    # The end of the index for each. In one group, a plan that is kept reads the whole table.
+    last = select(func.max(table.c.last_offset)).where(table.c.saga_id == asked).scalar_subquery()
+    async with engine.connect() as connection:
+        found = await connection.execute(select(asked, last))
+        return {saga_id: last for saga_id, last in found if last is not None}
 
 
 async def account(engine: AsyncEngine, account_id: str) -> AccountRow | None:

@@ -46,6 +46,8 @@ sagas = Table(
     Index("sagas_started_at", "started_at", "saga_id"),
     Index("sagas_definition", "definition", "started_at"),
     Index("sagas_state", "state", "started_at"),
+    Index("sagas_source", "source"),
+    Index("sagas_target", "target"),
 )
 """`reason` says why the saga is in its `state`, `step` where it is parked or waits; empty when
 there is nothing to say. The four columns from `source` on repeat `params` and are null when those

@@ -82,8 +82,26 @@ def _at_step(event: Fields) -> str:
     return f" at {event['step']}" if event.get("step") else ""
 
 
+def _started(event: Fields) -> str:
+    parent = event.get("parent")
+    return f"started for {_of_parent(event)}" if parent else f"started for {event['tenant']}"
+
+
+def _of_parent(event: Fields) -> str:
+    parent = event["parent"]
+    return f"{_step(parent)} of saga {parent['saga_id']}"
+
+
+def _answered(event: Fields) -> str:
+    said = f"declined: {_why(event)}" if event.get("reason") else "applied"
+    return f"answers {_of_parent(event)}: {said}"
+
+
 _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
-    "SagaStarted": lambda e: f"started for {e['tenant']}",
+    "SagaStarted": _started,
+    "ParentAsked": lambda e: f"asked again for {_of_parent(e)}",
+    "ParentAnswered": _answered,
+    "ChildRefused": lambda e: f"not begun for {_of_parent(e)}: {_why(e)}",
     "StartRepeated": lambda e: f"asked for again; told that it is {' '.join(_standing(e))}",
     "StartRefused": lambda e: f"start refused: {_why(e)}",
     "StepRequested": _requested,

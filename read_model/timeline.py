@@ -72,8 +72,10 @@ async def page(
 
 def _fields(event: msgspec.Raw) -> dict[str, Any]:
     fields = msgspec.json.decode(event, type=dict[str, Any])
-    if isinstance(params := fields.get("params"), dict):
-        fields["params"] = shortened(cast("dict[str, Any]", params))
+    # The parameters of a saga; and those that it gives to a saga that is one of its steps.
+    for part in (fields, fields.get("command")):
+        if isinstance(part, dict) and isinstance(params := part.get("params"), dict):
+            part["params"] = shortened(cast("dict[str, Any]", params))
     return fields
 
 

@@ -12,9 +12,12 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from messages.account import AccountId
+from messages.child import START_CHILD, StartChild, UndoChild
+from messages.claims import Resource
 from messages.money import Amount
 from messages.participant import StepCommand
-from messages.participants import ACCOUNTS, ANYBODYS, Participant
+from messages.participants import ACCOUNTS, ANYBODYS, SAGAS, Participant
 from messages.plan import (
     AwaitSignal,
     AwaitTime,
@@ -27,6 +30,9 @@ from messages.plan import (
 )
 from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
+from saga_definitions.definition import Definition
+from saga_definitions.locks import check_locks
+from saga_definitions.nesting import problem_of
 from saga_definitions.order import (
     DefinitionError,
     all_before,
@@ -35,8 +41,8 @@ from saga_definitions.order import (
     in_order,
     predecessors,
 )
-from saga_definitions.params import Instant, Legs, Lookup, Param, Person, Ref
-from saga_definitions.steps import Command, Side, Signal, Step, effect_of, leg_effect_of
+from saga_definitions.params import Instant, Legs, Lookup, Param, Person, Ref, written
+from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of, leg_effect_of
 
 MAX_STEPS: Final = 64
 LEGS_RESULT: Final = ("applied", "refused", "refused_minor")
@@ -50,6 +56,9 @@ MAX_SIGNAL_MS: Final = 366 * _DAY_MS
 
 # What the engine fills in itself: the effect's name, its age and the way back.
 _ENGINE_FIELDS: Final = frozenset(field.name for field in msgspec.structs.fields(StepCommand))
+_NAMES: Final = ("hold_id", "lock_id")
+_WIDER: Final = ((AccountId, Resource),)
+"""What is good for the first is good for the second."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -78,11 +87,14 @@ def compile_plan(
         if step.name in by_name:
             raise DefinitionError(place, "two steps have this name")
         by_name[step.name] = step
+        if step.child is not None and (why := problem_of(name, deadline_ms, step, step.child)):
+            raise DefinitionError(place, why)
     after = predecessors(name, steps)
     order = in_order(name, after)
     before = all_before(order, after)
     check_pivot(name, by_name, before)
     check_waits(name, by_name, before)
+    check_locks(name, by_name, before)
     known = {param.name: param for param in params}
     planned: dict[str, PlannedStep] = {}
     for one in order:
@@ -179,12 +191,19 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
     _check_each(f"{place}.each", step, scope)
     results = scope.before
     effects = results | {step.name}
+    if step.child is None:
+        if participant is SAGAS:
+            raise DefinitionError(f"{place}.do", "a step that is a saga is written nested(...)")
+        do = step.do and _template(f"{place}.do", step.do, scope, results, results)
+        undo = step.undo and _template(f"{place}.undo", step.undo, scope, effects, results)
+    else:
+        assert step.do is not None
+        do = _start_template(f"{place}.given", step.name, step.child, step.do.fields, scope)
+        undo = step.undo and _to_sagas(UndoChild, _child(step.name))
     planned = PlannedStep(
         name=step.name,
-        do=None if step.do is None else _template(f"{place}.do", step.do, scope, results, results),
-        undo=None
-        if step.undo is None
-        else _template(f"{place}.undo", step.undo, scope, effects, results),
+        do=do,
+        undo=undo,
         after=after,
         pivot=step.pivot,
         retry=step.retry,
@@ -203,7 +222,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         each=step.each.path if step.each else "",
         width=step.width,
     )
-    if step.do is not None and step.undo is not None:
+    if step.do is not None and step.undo is not None and step.child is None:
         effect = leg_effect_of(step.name) if step.each else effect_of(step.name)
         _check_inverse(f"{place}.undo", effect, step.do, step.undo)
         for case, undo in step.undo_cases.items():
@@ -237,18 +256,12 @@ def _check_inverse(place: str, effect: Ref[str], do: Command, undo: Command) -> 
     done = {field.name for field in msgspec.structs.fields(do.kind)}
     for declared in msgspec.structs.fields(kind):
         field = declared.name
-        if field in _ENGINE_FIELDS or (field not in done and field != "hold_id"):
+        if field in _ENGINE_FIELDS or (field not in done and field not in _NAMES):
             continue
-        # A hold is named by the effect that made it.
-        expected = effect if field == "hold_id" else do.fields.get(field)
-        if _written(undo.fields.get(field)) != _written(expected):
+        # A hold and a lock are named by the effect that made them.
+        expected = effect if field in _NAMES else do.fields.get(field)
+        if written(undo.fields.get(field)) != written(expected):
             raise DefinitionError(f"{place}.{field}", "must be the same as what the step did")
-
-
-def _written(value: object) -> object:
-    if isinstance(value, Lookup):
-        return (value.path, value.table)
-    return value.path if isinstance(value, Ref) else value
 
 
 def _template(
@@ -272,17 +285,62 @@ def _template(
         if declared.name in _ENGINE_FIELDS:
             raise DefinitionError(at, "is filled in by the engine")
         value = command.fields[declared.name]
-        if isinstance(value, Lookup):
-            _check_lookup(at, value, declared.type, scope)
-            fields[declared.name] = {"ref": value.path, "among": dict(value.table)}
-        elif isinstance(value, Ref):
-            _check_ref(at, value, declared.type, scope, results, effects)
-            fields[declared.name] = {"ref": value.path}
+        if isinstance(value, Ref):
+            fields[declared.name] = _reference(at, value, declared.type, scope, results, effects)
         else:
             fields[declared.name] = _literal(at, value, declared.type)
     for unknown in command.fields.keys() - fields.keys():
         raise DefinitionError(f"{place}.{unknown}", f"{kind.__name__} has no such field")
     return CommandTemplate(to.topic, type_name(kind), to.key, fields, to.partitions)
+
+
+def _reference(
+    place: str,
+    value: Ref[object],
+    wire: Any,
+    scope: _Scope,
+    results: AbstractSet[str],
+    effects: AbstractSet[str],
+) -> dict[str, Any]:
+    if isinstance(value, Lookup):
+        _check_lookup(place, value, wire, scope)
+        return {"ref": value.path, "among": dict(value.table)}
+    _check_ref(place, value, wire, scope, results, effects)
+    return {"ref": value.path}
+
+
+def _start_template(
+    place: str, step: str, child: Definition, given: Mapping[str, Value], scope: _Scope
+) -> CommandTemplate:
+    """What begins `child` as the step `step`, with the parameters `given`."""
+    fields: dict[str, Any] = {
+        **_child(step),
+        "definition": child.name,
+        "version": child.version,
+    }
+    for param in child.params:
+        at = f"{place}.{param.name}"
+        if param.name not in given:
+            if not param.optional:
+                raise DefinitionError(at, f"{child.name} requires it")
+            continue
+        value = given[param.name]
+        if isinstance(value, Ref):
+            value = _reference(at, value, param.wire, scope, scope.before, scope.before)
+        elif problem := param.problem(value):
+            raise DefinitionError(at, problem)
+        fields[f"params.{param.name}"] = value
+    for unknown in given.keys() - {param.name for param in child.params}:
+        raise DefinitionError(f"{place}.{unknown}", f"{child.name} has no such parameter")
+    return _to_sagas(StartChild, fields)
+
+
+def _child(step: str) -> dict[str, Any]:
+    return {SAGAS.key: {"ref": f"child.{step}"}}
+
+
+def _to_sagas(kind: type[StepCommand], fields: dict[str, Any]) -> CommandTemplate:
+    return CommandTemplate(SAGAS.topic, type_name(kind), SAGAS.key, fields, SAGAS.partitions)
 
 
 def _literal(place: str, value: object, wire: Any) -> object:
@@ -340,6 +398,9 @@ def _check_ref(
             raise DefinitionError(place, f"no step {step!r} comes before")
         if scope.planned[step].each and ref.path.rpartition(".")[2] not in LEGS_RESULT:
             raise DefinitionError(place, f"{step!r} has no result but {', '.join(LEGS_RESULT)}")
+        do = scope.planned[step].do if step in scope.planned else None
+        if do is not None and do.type == START_CHILD:
+            raise DefinitionError(place, f"step {step!r} is a saga: it answers with nothing")
     else:
         raise DefinitionError(place, f"unknown reference {ref.path!r}")
     if root in ("effect", "steps") and step in scope.planned:
@@ -348,7 +409,7 @@ def _check_ref(
             raise DefinitionError(
                 place, f"step {step!r} may be skipped: whoever relies on it needs the same when"
             )
-    if ref.wire is not None and ref.wire != wire:
+    if ref.wire not in (None, wire) and (ref.wire, wire) not in _WIDER:
         raise DefinitionError(place, f"{ref.path} is of another type than this field")
 
 

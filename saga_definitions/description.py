@@ -2,10 +2,13 @@
 picture."""
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any, cast
 
 import msgspec
 
+from messages.child import START_CHILD
+from messages.participants import SAGAS
 from messages.plan import (
     AwaitSignal,
     AwaitTime,
@@ -14,7 +17,8 @@ from messages.plan import (
     PlannedStep,
     Retry,
 )
-from saga_definitions.dsl import Definition, Param
+from saga_definitions.definition import Definition
+from saga_definitions.params import Param
 
 
 def said(definition: Definition) -> dict[str, str]:
@@ -76,12 +80,19 @@ def _text(value: object) -> str:
 
 
 def command_text(template: CommandTemplate) -> str:
-    """`Credit(account_id=target, amount_minor=amount_minor)`."""
-    fields = (f"{field}={_field_text(value)}" for field, value in template.fields.items())
+    """`Credit(account_id=target, amount_minor=amount_minor)`; of a saga `transfer@1(...)`."""
+    nested = template.topic == SAGAS.topic
+    fields = (
+        f"{_short_path(field)}={_field_text(value)}"
+        for field, value in template.fields.items()
+        if not nested or field.startswith("params.")
+    )
     return f"{_short(template)}({', '.join(fields)})"
 
 
 def _short(template: CommandTemplate) -> str:
+    if template.type == START_CHILD:
+        return f"{template.fields['definition']}@{template.fields['version']}"
     return template.type.split(".")[1]
 
 
@@ -123,21 +134,29 @@ def changes(old: Definition, new: Definition) -> list[tuple[str, str, str]]:
     ]
 
 
+def label(step: PlannedStep) -> list[str]:
+    """What stands in a step's place in a picture, line by line; its name first."""
+    lines = [step.name, "waits" if step.do is None else _short(step.do)]
+    if step.undo is not None:
+        lines.append(f"undo: {_short(step.undo)}")
+    return lines
+
+
 def mermaid(definition: Definition) -> str:
     """The steps as a Mermaid flowchart: the pivot is a hexagon, what comes after it is round, a
     wait is a flag, and what takes a step back stands below it."""
     lines = ["flowchart LR"]
     for step in definition.plan.steps:
-        what = "waits" if step.do is None else _short(step.do)
-        label = f"<b>{step.name}</b><br/>{what}"
+        name, *others = (escape(line) for line in label(step))
+        text = "<br/>".join((f"<b>{name}</b>", *others))
         if step.pivot:
-            shape = f'{{{{"{label}"}}}}'
+            shape = f'{{{{"{text}"}}}}'
         elif step.do is None:
-            shape = f'>"{label}"]'
+            shape = f'>"{text}"]'
         elif step.undo is None:
-            shape = f'(["{label}"])'
+            shape = f'(["{text}"])'
         else:
-            shape = f'["{label}<br/>undo: {_short(step.undo)}"]'
+            shape = f'["{text}"]'
         # "end" and other words of Mermaid's own can't stand for a node.
         lines.append(f"    step_{step.name}{shape}")
     for step in definition.plan.steps:

@@ -5,11 +5,13 @@ returns has been checked as a whole and is ready to run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from messages.participants import Participant
-from messages.plan import Plan, Retry
+from messages.child import StartChild, UndoChild
+from messages.participants import SAGAS
+from messages.plan import Retry
 from saga_definitions.compiler import compile_plan
+from saga_definitions.definition import Definition
+from saga_definitions.nesting import Accepts, patience
 from saga_definitions.order import DefinitionError
 from saga_definitions.params import (
     Account,
@@ -17,25 +19,33 @@ from saga_definitions.params import (
     Currency,
     Instant,
     Legs,
-    Param,
     Params,
     Person,
     Problem,
     Rate,
     Text,
+    Transfer,
 )
-from saga_definitions.rules import AddUp, Converted, Differ, Rule, check
+from saga_definitions.rules import AddUp, AtMost, Converted, Differ, Rule
 from saga_definitions.steps import (
+    BACKWARD,
+    PASSES,
+    Command,
     Condition,
     Step,
+    Value,
+    When,
+    all_of,
     ask,
     choose,
     command,
     condition,
     effect_of,
     leg_effect_of,
+    lock,
     result_of,
     step,
+    unlock,
     wait_for,
     wait_until,
 )
@@ -44,6 +54,7 @@ __all__ = [
     "Account",
     "AddUp",
     "Amount",
+    "AtMost",
     "Condition",
     "Converted",
     "Currency",
@@ -59,6 +70,7 @@ __all__ = [
     "Retry",
     "Step",
     "Text",
+    "Transfer",
     "ask",
     "choose",
     "command",
@@ -66,35 +78,14 @@ __all__ = [
     "define",
     "effect_of",
     "leg_effect_of",
+    "lock",
+    "nested",
     "result_of",
     "step",
+    "unlock",
     "wait_for",
     "wait_until",
 ]
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A checked definition: its plan, what its callers may pass in, and whom it asks."""
-
-    name: str
-    version: int
-    plan: Plan
-    params: tuple[Param[object], ...]
-    rules: tuple[Rule, ...]
-    participants: tuple[Participant, ...]
-
-    @property
-    def is_long(self) -> bool:
-        """Whether its parameters may have thousands of elements."""
-        return any(step.each for step in self.plan.steps)
-
-    def check_params(self, params: Mapping[str, object]) -> list[Problem]:
-        """What is wrong with `params` as (place, reason); empty when they are good.
-
-        Takes anything that JSON can hold, never raises for content, repeats no value.
-        """
-        return check(self.params, self.rules, params)
 
 
 def define(
@@ -120,4 +111,52 @@ def define(
     plan = compile_plan(name, version, deadline_ms, declared, steps)
     commands = (one for s in steps for one in (s.do, s.undo, *s.undo_cases.values()))
     participants = {one.participant.name: one.participant for one in commands if one is not None}
-    return Definition(name, version, plan, declared, rules, tuple(participants.values()))
+    return Definition(
+        name,
+        version,
+        plan,
+        declared,
+        (*rules, *(Accepts(one) for one in steps if one.child is not None)),
+        tuple(participants.values()),
+        tuple({id(s.child): s.child for s in steps if s.child is not None}.values()),
+    )
+
+
+def nested(
+    name: str,
+    child: Definition,
+    /,
+    *,
+    given: Mapping[str, Value],
+    after: tuple[str, ...] | None = None,
+    irreversible: bool = False,
+    pivot: bool = False,
+    timeout_ms: int = 10_000,
+    when: When = (),
+    by: Instant | None = None,
+) -> Step:
+    """One step that is a saga of the definition `child`, in this very version. `given`: its
+    parameters, as the fields of a command. All else is as in `step`.
+
+    The step is done when the child is completed, and refused with its reason when it is
+    compensated. It is undone by taking the child back, which therefore must not have a pivot,
+    unless the step is the pivot itself, or `irreversible`. As long as the child has not ended the
+    step waits; after `timeout_ms` it asks again, ever more rarely.
+    """
+    once = pivot or irreversible
+    # Before the pivot the deadline bounds what may pass; later a person is told at once.
+    passing = PASSES if irreversible else (*PASSES, "definition_unknown", "participant_busy")
+    return Step(
+        name,
+        Command(SAGAS, StartChild, given),
+        None if once else Command(SAGAS, UndoChild, {}),
+        after,
+        irreversible,
+        pivot,
+        patience(*passing),
+        BACKWARD if once else patience(),
+        timeout_ms,
+        when=all_of(when),
+        by=by,
+        child=child,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from messages.account import CreditOnHold, Hold
+from saga_definitions.nesting import waits_ms
 from saga_definitions.steps import Signal, Step
 
 MAX_IN_HAND_MS: Final = 3 * 24 * 3_600 * 1_000
@@ -121,19 +122,32 @@ def check_pivot(name: str, steps: Mapping[str, Step], before: Mapping[str, set[s
 def check_waits(name: str, steps: Mapping[str, Step], before: Mapping[str, set[str]]) -> None:
     """While a saga waits, nothing may be done that can't be taken back after the wait.
 
-    A hold can, however old: it proves itself. Anything else is forgotten after some days.
+    A hold can, however old: it proves itself. Anything else is forgotten after some days. A step
+    that is a saga waits as long as that does, and may wait with something done itself.
     """
     for done in steps.values():
         if done.do is None or done.do.kind in (Hold, CreditOnHold):
             continue
         left_ms = MAX_IN_HAND_MS
         for wait in steps.values():
-            if wait.do is not None or wait.name in before[done.name]:
+            waits_ms = _waits_ms(wait)
+            if waits_ms == 0 or wait.name in before[done.name] or wait.irreversible:
                 continue
-            left_ms = left_ms - wait.wait.timeout_ms if isinstance(wait.wait, Signal) else -1
+            if wait is done and done.undo is None:
+                continue
+            left_ms = -1 if waits_ms is None else left_ms - waits_ms
             if left_ms < 0:
                 raise DefinitionError(
                     f"{name}.steps.{wait.name}",
                     f"waits too long to take {done.name} back afterwards: wait first, or hold "
                     "instead",
                 )
+
+
+def _waits_ms(step: Step) -> int | None:
+    """How long the step may wait; None: any time."""
+    if step.child is not None:
+        return waits_ms(step.child)
+    if step.wait is None:
+        return 0
+    return step.wait.timeout_ms if isinstance(step.wait, Signal) else None

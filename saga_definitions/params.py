@@ -15,6 +15,7 @@ import msgspec
 
 import messages.money as money
 from messages.account import AccountId
+from messages.claims import Resource
 from messages.instant import instant_ms
 from messages.saga import Person as PersonId
 
@@ -33,6 +34,7 @@ def _pattern(wire: Any) -> re.Pattern[str]:
 
 _account_id = _pattern(AccountId)
 _person_id = _pattern(PersonId)
+_saga_id = re.compile(r"[0-9a-f]{32}")
 _leg_number = re.compile(r"\$\[(\d+)\]")
 _rate = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 
@@ -46,6 +48,14 @@ class Ref(Generic[T]):
 
     path: str
     wire: Any = None
+
+
+def written(value: object) -> object:
+    """What a command's field says, to be compared with another's: equal when it stands for the
+    same."""
+    if isinstance(value, Lookup):
+        return (value.path, value.table)
+    return value.path if isinstance(value, Ref) else value
 
 
 class Param(Ref[T]):
@@ -159,6 +169,18 @@ class Person(Param[str]):
         if type(value) is str and _person_id.fullmatch(value):
             return None
         return "must be a person's id: 1 to 100 letters, digits or _ . @ : -"
+
+
+class Transfer(Param[str]):
+    """The id of another transfer, as the API gave it: what a claim can be made of."""
+
+    def __init__(self) -> None:
+        super().__init__(Resource)
+
+    def problem(self, value: object) -> str | None:
+        if type(value) is str and _saga_id.fullmatch(value):
+            return None
+        return "must be a transfer's id: 32 hex digits"
 
 
 class Instant(Param[str]):

@@ -9,13 +9,16 @@ from functools import cache
 from saga_definitions.approved_transfer import APPROVED_TRANSFER
 from saga_definitions.dsl import Definition, DefinitionError
 from saga_definitions.external_payout import external_payout
+from saga_definitions.fee import FEE
 from saga_definitions.fx_transfer import FX_TRANSFER
 from saga_definitions.payroll import PAYROLL
 from saga_definitions.payroll_all_or_none import PAYROLL_ALL_OR_NONE
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
+from saga_definitions.transfer_with_fee import TRANSFER_WITH_FEE
 
 
 class UnknownDefinition(Exception):
@@ -30,19 +33,35 @@ class UnknownDefinition(Exception):
 
 
 class Registry:
-    """Definitions by name and version. Raises `DefinitionError` when one is there twice."""
+    """Definitions by name and version, with those that are steps of them. Raises `DefinitionError`
+    when one is there twice."""
 
     def __init__(self, definitions: Iterable[Definition]) -> None:
         self._by_version: dict[tuple[str, int], Definition] = {}
         self._latest: dict[str, Definition] = {}
-        for definition in definitions:
-            name, version = definition.name, definition.version
-            if (name, version) in self._by_version:
-                raise DefinitionError(name, f"version {version} is defined twice")
-            self._by_version[name, version] = definition
-            latest = self._latest.get(name)
-            if latest is None or latest.version < version:
-                self._latest[name] = definition
+        given = tuple(definitions)
+        for definition in given:
+            if self.version(definition.name, definition.version) is not None:
+                raise _twice(definition)
+            self._add(definition)
+        for definition in given:
+            self._add_children(definition)
+
+    def _add(self, definition: Definition) -> None:
+        name, version = definition.name, definition.version
+        self._by_version[name, version] = definition
+        latest = self._latest.get(name)
+        if latest is None or latest.version < version:
+            self._latest[name] = definition
+
+    def _add_children(self, definition: Definition) -> None:
+        for child in definition.children:
+            known = self.version(child.name, child.version)
+            if known is None:
+                self._add(child)
+            elif known.plan != child.plan:
+                raise _twice(child)
+            self._add_children(child)
 
     def latest(self, name: str) -> Definition | None:
         """The definition that a new saga of this name runs."""
@@ -72,6 +91,10 @@ class Registry:
         return tuple(sorted(self._latest))
 
 
+def _twice(definition: Definition) -> DefinitionError:
+    return DefinitionError(definition.name, f"version {definition.version} is defined twice")
+
+
 _SHIPPED = (
     TRANSFER,
     RESERVED_TRANSFER,
@@ -81,6 +104,9 @@ _SHIPPED = (
     SCHEDULED_TRANSFER,
     PAYROLL,
     PAYROLL_ALL_OR_NONE,
+    FEE,
+    TRANSFER_WITH_FEE,
+    REVERSAL,
 )
 
 
@@ -90,9 +116,10 @@ def shipped() -> Registry:
     return Registry(_SHIPPED)
 
 
-def configured(payout_accounts: Mapping[str, str]) -> Registry:
+def configured(payout_accounts: Mapping[str, str], more: Iterable[Definition] = ()) -> Registry:
     """The definitions of a bank with these settings: `external_payout` only where somebody carries
-    money out, that is, where there are settlement accounts (currency -> account)."""
-    if not payout_accounts:
-        return shipped()
-    return Registry((*_SHIPPED, external_payout(payout_accounts)))
+    money out, that is, where there are settlement accounts (currency -> account). `more`: besides
+    those that ship."""
+    outside = (external_payout(payout_accounts),) if payout_accounts else ()
+    own = tuple(more)
+    return Registry((*_SHIPPED, *outside, *own)) if outside or own else shipped()

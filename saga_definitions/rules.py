@@ -40,6 +40,24 @@ class Differ:
 
 
 @dataclass(frozen=True)
+class AtMost:
+    """A rule: `amount` does not exceed `most`."""
+
+    amount: Param[int]
+    most: Param[int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.amount.name, self.most.name)
+
+    def problem(self, params: Mapping[str, object]) -> Problem | None:
+        amount, most = (cast("int", params[name]) for name in self.names)
+        if amount <= most:
+            return None
+        return (self.amount.name, f"must be at most {self.most.name}")
+
+
+@dataclass(frozen=True)
 class AddUp:
     """A rule: the legs' amounts add up to `total`, and none of them goes to `source`."""
 

@@ -7,22 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from messages.claims import AcquireLock, ReleaseLock
 from messages.participant import EffectId, StepCommand
-from messages.participants import ACCOUNTS, Participant
+from messages.participants import ACCOUNTS, CLAIMS, Participant
 from messages.plan import OnTimeout, Retry, Test
+from saga_definitions.definition import Definition
 from saga_definitions.params import Instant, Legs, Person, Ref
 
 Value = Ref[object] | str | int
 Side = Value | None
 
-_PASSES = ("clock_ahead",)
-FORWARD: Final = Retry(attempts=3, retryable=_PASSES)
+PASSES = ("clock_ahead",)
+FORWARD: Final = Retry(attempts=3, retryable=PASSES)
 BACKWARD: Final = Retry(attempts=8)
-INSISTENT: Final = Retry(attempts=12, retryable=_PASSES)
+INSISTENT: Final = Retry(attempts=12, retryable=PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
 
 WIDTH: Final = 100
 """How many legs are under way at once, if a definition doesn't say."""
+
+
+_HEARD_MS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Signal:
 @dataclass(frozen=True)
 class Step:
     """One step as written down. `after` None: after the step written before it. `do` None: it
-    waits for `wait`."""
+    waits for `wait`. `child`: the definition that it is; `do` and `undo` are made of it."""
 
     name: str
     do: Command | None
@@ -80,6 +85,7 @@ class Step:
     by: Instant | None = None
     undo_by: str = ""
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
+    child: Definition | None = None
     each: Legs | None = None
     width: int = 0
 
@@ -175,12 +181,57 @@ def step(
         undo_retry,
         timeout_ms,
         on_timeout,
-        when=_all_of(when),
+        when=all_of(when),
         by=by,
         undo_by=choice.by if choice else "",
         undo_cases=choice.cases if choice else {},
         each=each,
         width=width if each else 0,
+    )
+
+
+def lock(
+    name: str,
+    purpose: str,
+    resource: Ref[str] | str,
+    *,
+    wait_ms: int = 20_000,
+    max_waiting: int = 100,
+    after: tuple[str, ...] | None = None,
+    when: When = (),
+) -> Step:
+    """Hold the lock of `purpose` on `resource` from here on, until `unlock`; a saga that turns back
+    gives it up once it has taken back all that came after.
+
+    Sagas get it in the order in which they ask. `max_waiting`: how many may wait at once.
+    `wait_ms`: for how long one waits. Beyond either the step is refused. What comes after a saga's
+    pivot is asked for as long as it takes, with the lock held; so is a parked saga's lock.
+    """
+    named: dict[str, Value] = {"purpose": purpose, "resource": resource}
+    return step(
+        name,
+        do=ask(CLAIMS, AcquireLock, **named, timeout_ms=wait_ms, max_waiting=max_waiting),
+        undo=ask(CLAIMS, ReleaseLock, **named, lock_id=effect_of(name)),
+        after=after,
+        # The service says when the time is up: what it says has to be heard.
+        timeout_ms=wait_ms + _HEARD_MS,
+        when=when,
+    )
+
+
+def unlock(
+    name: str, held: Step, *, after: tuple[str, ...] | None = None, pivot: bool = False
+) -> Step:
+    """Release the lock that the step `held` has taken; as the pivot, or after it."""
+    assert held.do is not None, "a lock is a command"
+    named = {field: held.do.fields[field] for field in ("purpose", "resource")}
+    return step(
+        name,
+        do=ask(CLAIMS, ReleaseLock, **named, lock_id=effect_of(held.name)),
+        after=after,
+        pivot=pivot,
+        irreversible=not pivot,
+        when=held.when,
     )
 
 
@@ -197,15 +248,16 @@ def wait_for(
     A rejection refuses the step, and so do `timeout_ms` without a signal. `not_by`: the person
     whose approval doesn't count. What comes along becomes the step's result.
     """
-    return Step(signal, None, after=after, wait=Signal(timeout_ms, not_by), when=_all_of(when))
+    return Step(signal, None, after=after, wait=Signal(timeout_ms, not_by), when=all_of(when))
 
 
 def wait_until(
     name: str, at: Instant, *, after: tuple[str, ...] | None = None, when: When = ()
 ) -> Step:
     """Wait for an instant, however far off; not at all when it is past."""
-    return Step(name, None, after=after, wait=at, when=_all_of(when))
+    return Step(name, None, after=after, wait=at, when=all_of(when))
 
 
-def _all_of(when: When) -> tuple[Condition, ...]:
+def all_of(when: When) -> tuple[Condition, ...]:
+    """`when=` as a tuple."""
     return (when,) if isinstance(when, Condition) else when

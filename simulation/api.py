@@ -38,6 +38,7 @@ from simulation.process import Gate, GatedLog
 from simulation.weather import SeededWeather
 
 ANSWER_S = 10.0
+_IDLE_S = 60.0
 
 
 class Heard(NamedTuple):
@@ -70,7 +71,7 @@ class Api:
 
     def start(self) -> None:
         self._lives += 1
-        log = GatedLog(self._log, self._weather, Gate())
+        log = GatedLog(self._log, self._weather, Gate(), idle_s=_IDLE_S)
         codecs = {ORCHESTRATOR.answers: SAGA_ANSWERS, ACCOUNT.answers: ACCOUNT_ANSWERS}
         places = [Place(topic, part) for topic in codecs for part in range(self._partitions)]
         self._tail = Tail(log, codecs, {place: len(self._log.records[place]) for place in places})

@@ -2,18 +2,26 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from journal.memory_log import MemoryLog
 from journal.service import Service, Tuning
 from journal.topics import dead_letter_spec
+from messages.wire import Codec
+from orchestrator.machine import SagaMachine
+from orchestrator.progress import Saga, next_due_ms
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from orchestrator.service import orchestrator
+from participant.machine import EffectMachine
 from simulation.api import Api
 from simulation.callers import Callers
+from simulation.carrier import Carrier, declared
+from simulation.children import waiting_for_nobody
 from simulation.conditions import Conditions, stream
 from simulation.definitions import Drawn, drawn, registry
 from simulation.process import Process
@@ -21,10 +29,12 @@ from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
 
 CALM_S: Final = 6.0
-"""No new record for so long, and no timer set: nothing more will happen by itself."""
+"""No new record for so long, and no timer set but of a saga that waits for a parked one: nothing
+more will happen by itself."""
 
-HEALED_WITHIN_S: Final = 600.0
-"""In fair weather everything accepted ends within this bound (simulated seconds)."""
+HEALED_WITHIN_S: Final = 1_800.0
+"""In fair weather everything accepted ends within this bound (simulated seconds). A payout is
+enquired after at most every 5 minutes."""
 
 _RATHER_LONG_S: Final = 20.0
 
@@ -34,6 +44,23 @@ class NotSettled(Exception):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
+
+
+class _DecodedOnce(Codec[Any]):
+    """A journal is read anew by every owner, and in the checks: its records are decoded once."""
+
+    def __init__(self, codec: Codec[Any]) -> None:
+        self._codec = codec
+        self.types = codec.types
+        self._decoded: dict[bytes, Any] = {}
+
+    def decode(self, value: bytes | None) -> Any:
+        event = self._decoded.get(value) if value is not None else None
+        if event is None:
+            event = self._codec.decode(value)
+            assert value is not None
+            self._decoded[value] = event
+        return event
 
 
 class Bank:
@@ -49,11 +76,24 @@ class Bank:
         self._rng = rng = stream(seed, "bank")
         self.weather = SeededWeather(stream(seed, "weather"), conditions, self.happened)
         self.log = MemoryLog(self.weather)
-        self.drawn = drawn(seed)
-        self.services = _services(conditions, self.drawn)
-        counts = (conditions.orchestrators, conditions.account_processes)
+        self.outside = declared(conditions)
+        self.carrier: Carrier | None = None
+        if self.outside is not None:
+            draws = stream(seed, "carrier")
+            self.carrier = Carrier(self.outside, draws, conditions, self.happened)
+        self.drawn = drawn(seed, self.outside)
+        self.services = [
+            msgspec.structs.replace(one, events=_DecodedOnce(one.events))
+            for one in _services(conditions, self.drawn, self.carrier)
+        ]
+        counts = (
+            conditions.orchestrators,
+            conditions.account_processes,
+            conditions.participant_processes,
+        )
         self.processes: dict[str, list[Process]] = {}
-        for service, count in zip(self.services, counts, strict=True):
+        for service, count in zip(self.services, counts, strict=False):
+            outside = self.outside and service.topics.name == self.outside.name
             self.processes[service.topics.name] = [
                 Process(
                     f"{service.topics.name}-{i}",
@@ -61,6 +101,7 @@ class Bank:
                     self.weather,
                     service,
                     SkewedClock(rng.randint(-conditions.skew_ms, conditions.skew_ms)),
+                    self.carrier.work if outside and self.carrier else None,
                 )
                 for i in range(count)
             ]
@@ -111,16 +152,21 @@ class Bank:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
         processes = self.processes[service]
         dealt: dict[str, set[int]] = {process.name: set() for process in processes}
-        for partition in range(self.conditions.partitions):
+        for partition in range(self.partitions_of(service)):
             dealt[self._rng.choice(among or processes).name].add(partition)
         for process in processes:
             process.assign(frozenset(dealt[process.name]))
+
+    def partitions_of(self, service: str) -> int:
+        return next(one.partitions for one in self.services if one.topics.name == service)
 
     async def heal(self, callers: Callers) -> list[str]:
         """End all faults, wait until the bank is at rest. Gives what is wrong with it then."""
         self.note("healing")
         self.projected_before_healing = self.tables.rows
         self.weather.clear_up()
+        if self.carrier is not None:
+            self.carrier.clear_up()
         # Clocks agree again, on the latest of them: what was promised for a time comes due.
         ahead_ms = max(process.clock.wrong_ms for process in self.all_processes)
         for process in self.all_processes:
@@ -163,10 +209,23 @@ class Bank:
             for partition in sorted(process.assigned):
                 if partition not in process.working:
                     return f"{process.name} has not opened partition {partition}"
-                due_ms = process.machines[partition].next_due_ms()
+                machine = process.machines[partition]
+                if isinstance(machine, EffectMachine) and machine.effects.under_way:
+                    return f"{process.name} partition {partition} has effects under way"
+                due_ms = None if isinstance(machine, SagaMachine) else machine.next_due_ms()
                 if due_ms is not None:
                     return f"{process.name} partition {partition} has a timer at {due_ms}"
+        for saga in waiting_for_nobody(self._live_sagas()):
+            if (due_ms := next_due_ms(saga)) is not None:
+                return f"saga {saga.id} has a timer at {due_ms}"
         return "the read model is behind" if self.tables.behind(self.log) else ""
+
+    def _live_sagas(self) -> Iterator[Saga]:
+        for process in self.all_processes:
+            for partition in process.assigned:
+                machine = process.machines[partition]
+                if isinstance(machine, SagaMachine):
+                    yield from machine.sagas.live.values()
 
     def _still_running(self) -> list[str]:
         """A processor that was cancelled must end: else it is an owner that nobody knows of."""
@@ -178,8 +237,8 @@ class Bank:
 
 
 def _services(
-    conditions: Conditions, drawn: Sequence[Drawn]
-) -> tuple[Service[Any, Any], Service[Any, Any]]:
+    conditions: Conditions, drawn: Sequence[Drawn], carrier: Carrier | None
+) -> list[Service[Any, Any]]:
     tuning = Tuning(
         max_batch_records=conditions.max_batch_records,
         max_unconfirmed=conditions.max_unconfirmed,
@@ -187,11 +246,11 @@ def _services(
         idle_wait_ms=round(_RATHER_LONG_S * 1000),
     )
     partitions = conditions.partitions
-    return (
+    services: list[Service[Any, Any]] = [
         orchestrator(
             partitions,
             {ACCOUNT.input: partitions},
-            definitions=registry(drawn),
+            definitions=registry(drawn, conditions.participant),
             memory_horizon_ms=conditions.saga_memory_ms,
             tuning=tuning,
         ),
@@ -201,4 +260,7 @@ def _services(
             effect_horizon_ms=conditions.effect_horizon_ms,
             tuning=tuning,
         ),
-    )
+    ]
+    if carrier is not None:
+        services.append(carrier.service(partitions, tuning))
+    return services

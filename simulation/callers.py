@@ -5,7 +5,6 @@ for something else under a key they have used.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from random import Random
 from typing import Final, NamedTuple
 
@@ -23,13 +22,12 @@ from messages.identity import fingerprint, request_effect_id, saga_id
 from messages.saga import RecoverSaga, SignalSaga, StartSaga
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
-from simulation.conditions import Conditions
-from simulation.definitions import WORD, Drawn
+from simulation.conditions import OUTSIDE, PAYOUT, Conditions
+from simulation.definitions import LIQUIDITY, WORD, Drawn, instant
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
 CURRENCIES: Final = ("EUR", "USD")
-LIQUIDITY: Final = {"EUR": "bank-eur", "USD": "bank-usd"}
 RATES: Final = ("0.5", "1.0837", "0.922763678")
 PATIENCE: Final = 4
 """How often a caller asks again in bad weather before giving up."""
@@ -235,12 +233,14 @@ class Callers:
             (
                 *("transfer", "patient", "reserved_transfer", "collect") * 2,
                 *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
-                *("",) * 4,
+                *("transfer_with_fee", "journey"),
+                *("",) * (4 if self._conditions.participant != OUTSIDE else 12),
+                *(("external_payout",) * 4 if self._conditions.participant == PAYOUT else ()),
             )
         )
         if not name:
             one = rng.choice(self._drawn)
-            params = one.params(rng, known, currency)
+            params = one.params(rng, known, currency, simulated_ms())
             return _start(f"key-{self._number}", one.definition.name, params)
         params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
@@ -252,12 +252,21 @@ class Callers:
         if name == "approved":
             params["initiator"] = "ann"
         elif name == "scheduled_transfer":
-            params["execute_at"] = _instant(rng.randint(-5_000, 60_000))
+            params["execute_at"] = instant(simulated_ms() + rng.randint(-5_000, 60_000))
+        elif name == "external_payout":
+            del params["target"]
+            params |= {"creditor_name": "Bob", "creditor_account": "DE89", "reference": "by chance"}
         elif name == "split_transfer":
             del params["target"]
             params |= self._legs(source, known, amount)
         elif name == "fx_transfer":
             params |= self._quote(amount)
+        elif name == "transfer_with_fee":
+            params |= {"fee_account": LIQUIDITY["EUR"], "fee_minor": rng.randint(1, 20)}
+            if source == LIQUIDITY["EUR"]:
+                params["source"] = self._customers[0] if target != self._customers[0] else "acc-x"
+        elif name == "journey":
+            params["bank"] = LIQUIDITY["EUR"]
         return _start(f"key-{self._number}", name, params)
 
     def _legs(self, source: str, known: list[str], amount: int) -> dict[str, object]:
@@ -284,7 +293,7 @@ class Callers:
             "target_amount_minor": max(1, converted(amount, one, rate, other)),
             "target_currency": other,
             "rate": rate,
-            "quote_ends_at": _instant(rng.randint(0, 30_000)),
+            "quote_ends_at": instant(simulated_ms() + rng.randint(0, 30_000)),
             "source_liquidity": LIQUIDITY[one],
             "target_liquidity": LIQUIDITY[other],
         }
@@ -334,11 +343,6 @@ class Callers:
     def _effect(self) -> str:
         self._number += 1
         return request_effect_id(TENANT, f"key-{self._number}", "any")
-
-
-def _instant(in_ms: int) -> str:
-    at = datetime.fromtimestamp((simulated_ms() + in_ms) / 1_000, UTC)
-    return at.isoformat(timespec="milliseconds")
 
 
 def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:

@@ -13,6 +13,18 @@ import msgspec
 WEATHER: Final = ("ack_lost", "late", "never", "slow", "commit_in_doubt")
 """What happens to single appends, reads and commits."""
 
+HANDLERS: Final = (
+    "handler_unsure",
+    "handler_late",
+    "handler_hung",
+    "deed_late",
+    "enquiry_unsure",
+)
+"""What happens to single calls of an outside participant's handlers."""
+
+PAYOUT: Final = "payout"
+OUTSIDE: Final = "outside"
+
 INCIDENTS: Final = (
     "crash",
     "pause",
@@ -34,7 +46,7 @@ INCIDENTS: Final = (
 
 _SKEW: Final = "clock_skew"
 
-FAULTS: Final = (*WEATHER, *INCIDENTS, _SKEW)
+FAULTS: Final = (*WEATHER, *INCIDENTS, *HANDLERS, _SKEW)
 
 _DAY_MS: Final = 86_400_000
 
@@ -53,8 +65,13 @@ TRANSFERS: Final = 50
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes, bounds and rates of one run. `rates`: probability per append of each fate;
-    `incidents`: the numbers of those that happen, None: all."""
+    """Sizes, bounds and rates of one run. `rates`: probability per append, or per call of a
+    handler, of each fate; `incidents`: the numbers of those that happen, None: all.
+
+    `participant`: what it is called, "" without one. `declines`: its share of refusals;
+    `enquiries`: it can look effects up. The other bounds of it are those of `participant.Limits`
+    and `messages.participants.Participant`.
+    """
 
     partitions: int
     orchestrators: int
@@ -78,6 +95,14 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     max_unconfirmed: int
     effect_horizon_ms: int
     saga_memory_ms: int
+    participant: str
+    participant_processes: int
+    participant_partitions: int
+    max_unanswered: int
+    max_under_way: int
+    max_handlers: int
+    enquiries: bool
+    declines: float
     incidents: frozenset[int] | None = None
 
 
@@ -85,7 +110,9 @@ def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
     rng = stream(seed, "conditions")
     faults = _faults(rng)
     rates = {kind: _between(rng, 0.002, 0.06) if kind in faults else 0.0 for kind in WEATHER}
+    rates |= {kind: _between(rng, 0.03, 0.3) if kind in faults else 0.0 for kind in HANDLERS}
     short_memory = rng.random() < 0.1
+    participant = rng.choice(("", "", PAYOUT, OUTSIDE, OUTSIDE))
     return Conditions(
         partitions=rng.choice((1, 2, 2, 3)),
         orchestrators=rng.choice((1, 2, 2, 3)),
@@ -109,6 +136,15 @@ def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
         max_unconfirmed=rng.choice((1, 5, 20_000, 20_000)),
         effect_horizon_ms=rng.choice((20_000, 120_000)) if short_memory else 7 * _DAY_MS,
         saga_memory_ms=_HORIZONS_APART_MS + (120_000 if short_memory else 7 * _DAY_MS),
+        participant=participant,
+        participant_processes=rng.choice((1, 1, 2)),
+        participant_partitions=rng.choice((1, 1, 2)),
+        max_unanswered=rng.choice((2, 5, 1_000)),
+        max_under_way=rng.choice((1, 3, 1_000)),
+        max_handlers=rng.choice((1, 4, 32)),
+        # Payouts are enquired after for an hour: without an answer none would end in time.
+        enquiries=participant == PAYOUT or rng.random() < 0.8,
+        declines=rng.choice((0.0, 0.15, 0.5)),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from simulation.books import Books
-from simulation.history import Fact, Histories
+from simulation.history import ACCOUNT_INPUT, Fact, Histories
 
 FINISHED: Final = frozenset(("completed", "compensated"))
 _CHANGES_NOTHING: Final = frozenset(
@@ -18,8 +18,12 @@ _CHANGES_NOTHING: Final = frozenset(
         "saga.RecoveryRefused",
         "saga.SignalRepeated",
         "saga.SignalRefused",
+        "saga.ParentAsked",
+        "saga.ParentAnswered",
+        "saga.ChildRefused",
     )
 )
+START_CHILD: Final = "saga.StartChild.v1"
 _POSTED: Final = {
     "account.Debited": -1,
     "account.Captured": -1,
@@ -43,7 +47,9 @@ _TESTS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 class Course:
-    """One saga: its request, and `states`, the state it had from each offset on."""
+    """One saga: its request, and `states`, the state it had from each offset on. `parent`: the saga
+    and the step that it is; `children`: saga -> the step of this one that it is, and `child_of`,
+    the other way round, the last one; `asked_children`: and in which direction."""
 
     def __init__(self, started: Fact) -> None:
         self.place = started.place
@@ -51,6 +57,12 @@ class Course:
         self.plan: dict[str, Any] = started.fields["plan"]
         self.states: list[tuple[int, str]] = [(started.offset, "running")]
         self.succeeded: dict[tuple[str, str], Fact] = {}
+        parent = started.fields.get("parent")
+        self.parent: tuple[str, str] = (parent["saga_id"], parent["step"]) if parent else ("", "")
+        self.children: dict[str, str] = {}
+        self.child_of: dict[str, str] = {}
+        self.asked_children: list[tuple[str, str]] = []
+        self.reopened = False
 
     @property
     def state(self) -> str:
@@ -86,7 +98,17 @@ class Courses:
         if course is None:
             self._say(fact, "concerns a saga that was never started")
             return
-        if course.state in FINISHED:
+        if fact.type == "saga.StepRequested" and "child_id" in fields["command"]:
+            child = fields["command"]["child_id"]
+            course.children[child] = fields["step"]
+            course.child_of[fields["step"]] = child
+            course.asked_children.append((child, fields["direction"]))
+        if course.parent[0] and (course.state, fact.type) == (
+            "completed",
+            "saga.CompensationStarted",
+        ):
+            course.reopened = True
+        elif course.state in FINISHED:
             self._say(fact, f"changes a saga that is {course.state}")
         state = {
             "saga.SagaCompleted": "completed",
@@ -111,12 +133,13 @@ class Courses:
         return Counter(course.state for course in self.by_id.values())
 
 
-def ends(courses: Courses, books: Books) -> Iterator[str]:
-    """After healing: every saga has ended, with nothing in transit, and moved what it should."""
+def ends(courses: Courses, books: Books, stalled: set[str]) -> Iterator[str]:
+    """After healing: every saga has ended, with nothing in transit, and moved what it should.
+    `stalled`: those that are parked, or wait for one that is."""
     for saga, course in courses.by_id.items():
         state = course.state
         if state not in FINISHED:
-            if state != "parked":
+            if saga not in stalled:
                 yield f"courses: saga {saga} is still {state}"
             continue
         for (owner, currency), left in books.transit.items():
@@ -144,9 +167,14 @@ def _due(course: Course) -> dict[str, int]:
     steps = {step["name"]: step for step in course.plan["steps"]}
     due: Counter[str] = Counter()
     for step in steps.values():
-        if "do" not in step or not _takes_place(course, step):
+        if "do" not in step or not takes_place(course, step):
+            continue
+        if step["do"]["topic"] != ACCOUNT_INPUT:
             continue
         do, fields = step["do"]["type"], step["do"]["fields"]
+        if do == START_CHILD:
+            # What it moves is its own.
+            continue
         amount = fields
         if "hold_id" in fields:
             holding = fields["hold_id"]["ref"].removeprefix("effect.")
@@ -156,7 +184,7 @@ def _due(course: Course) -> dict[str, int]:
     return {account: amount for account, amount in due.items() if amount}
 
 
-def _takes_place(course: Course, step: dict[str, Any]) -> bool:
+def takes_place(course: Course, step: dict[str, Any]) -> bool:
     """Whether all conditions of a step hold: comparisons of parameters and literals."""
     return all(
         _TESTS[test["test"]](_given(course, test["left"]), _given(course, test["right"]))
@@ -174,7 +202,7 @@ def _given(course: Course, value: Any) -> Any:
         if type(found) is list:
             found = {str(i): one for i, one in enumerate(found)}
         found = found.get(part)
-    return found
+    return value["among"][found] if "among" in value else found
 
 
 def _ms(instant: str) -> float:
@@ -186,6 +214,20 @@ def _passed(fact: Fact) -> bool:
     if fact.type == "saga.SignalAccepted":
         return bool(fact.fields["verdict"] == "approve")
     return fact.type == "saga.WaitEnded" and not fact.fields["reason"]
+
+
+def _in_time(course: Course, saga: str, asked: dict[str, Any]) -> Iterator[str]:
+    """A step that comes after a time is not asked for before it, nor for the first time after the
+    last moment of its own."""
+    if asked["direction"] != "do" or asked["attempt"] != 1:
+        return
+    step = course.step(asked["step"])
+    waited = (course.step(name).get("wait", {}) for name in step.get("after", ()))
+    for at in (_given(course, {"ref": wait["until"]}) for wait in waited if "until" in wait):
+        if asked["at_ms"] < _ms(at):
+            yield f"courses: {saga}: {asked['step']} is asked for before {at}"
+    if "by" in step and asked["at_ms"] > _ms(by := _given(course, {"ref": step["by"]})):
+        yield f"courses: {saga}: {asked['step']} is asked for after {by}"
 
 
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
@@ -204,7 +246,7 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 done[saga].add((fields["step"], "do"))
                 # Nothing is to be taken back of it.
                 done[saga].add((fields["step"], "undo"))
-            if fact.type == "saga.StepSkipped" and _takes_place(
+            if fact.type == "saga.StepSkipped" and takes_place(
                 courses.by_id[saga], courses.by_id[saga].step(fields["step"])
             ):
                 yield f"courses: {saga}: {fields['step']} is skipped although its conditions hold"
@@ -212,9 +254,7 @@ def order(courses: Courses, histories: Histories) -> Iterator[str]:
                 continue
             step, direction = fields["step"], fields["direction"]
             asked[saga].add((step, direction))
-            execute_at = courses.by_id[saga].params.get("execute_at")
-            if execute_at and _ms(execute_at) > fields["at_ms"]:
-                yield f"courses: {saga}: {step} is asked for before {execute_at}"
+            yield from _in_time(courses.by_id[saga], saga, fields)
             for planned in courses.by_id[saga].plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
                 if direction == "do" and name == step:

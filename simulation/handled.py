@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from journal.log import Place
 from simulation.history import (
     ACCOUNT_INPUT,
-    INPUT_OF,
     SAGA_INPUT,
+    Fact,
     Histories,
     Journal,
     destination,
     fields_of,
+    input_of,
     text_header,
 )
 from simulation.incidents import COPIED, FOREIGN
@@ -34,6 +34,8 @@ _DECIDED: Final = frozenset(
     )
 )
 _ANSWERED: Final = frozenset(("saga.StepSucceeded", "saga.StepRefused", "saga.AnswerIgnored"))
+_TAKEN_OUTSIDE: Final = frozenset(f"participant.Effect{how}" for how in ("Begun", "Joined", "Told"))
+_TOLD_OUTSIDE: Final = frozenset(("participant.EffectSettled", "participant.EffectTold"))
 _OWN_WORDS: Final = ("command_unresolved", "too_late")
 
 Links = dict[tuple[str, str], int]
@@ -50,7 +52,7 @@ def handled(histories: Histories) -> Iterator[str]:
         yield from _sent(journal, histories.partitions, sent)
         for fact in journal.facts:
             if fact.type == "journal.Advanced":
-                at = f"{INPUT_OF[journal.place.topic]}/{journal.place.partition}"
+                at = str(input_of(journal.place))
                 for source, number in fact.fields.get("received", {}).items():
                     received[source, at] = number
     yield from _links(sent, received)
@@ -58,8 +60,7 @@ def handled(histories: Histories) -> Iterator[str]:
 
 
 def _input(histories: Histories, journal: Journal) -> list[object]:
-    place = journal.place._replace(topic=INPUT_OF[journal.place.topic])
-    return list(histories.records[place])
+    return list(histories.records[input_of(journal.place)])
 
 
 def _positions(journal: Journal, end: int) -> Iterator[str]:
@@ -115,7 +116,7 @@ def _requests(histories: Histories) -> Iterator[str]:
                     asked[place.topic, text_header(record, "ce_id") or ""] += 1
     for journal in histories.sagas:
         for fact in journal.facts:
-            if fact.type in _DECIDED:
+            if fact.type in _DECIDED and not fact.fields.get("parent"):
                 decided[SAGA_INPUT, fact.fields["request_id"]] += 1
     for journal in histories.accounts:
         for fact in journal.facts:
@@ -128,31 +129,54 @@ def _commands_and_answers(histories: Histories) -> Iterator[str]:
     requested: Counter[tuple[str, ...]] = Counter()
     answered: Counter[tuple[str, ...]] = Counter()
     decided: Counter[tuple[str, ...]] = Counter()
+    told: Counter[tuple[str, ...]] = Counter()
     for journal in histories.sagas:
         for fact in journal.facts:
             if fact.fields.get("saga_id", FOREIGN).startswith(FOREIGN):
                 continue
             if fact.type == "saga.StepRequested":
-                requested[_step(fact.fields)] += 1
-            elif fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS:
+                # That commands to sagas arrive once their links' numbers tell.
+                if fact.fields["topic"] != SAGA_INPUT:
+                    requested[_step(fact.fields)] += 1
+            elif fact.type == "saga.ParentAnswered":
+                told[_step({**fact.fields["parent"]})] += 1
+            elif _is_answer(fact):
                 answered[_step(fact.fields)] += 1
-    requested.update(map(_step, _copies(histories, ACCOUNT_INPUT)))
+    for topic in (ACCOUNT_INPUT, *{input_of(journal.place).topic for journal in histories.outside}):
+        requested.update(map(_step, _copies(histories, topic)))
     for journal in histories.accounts:
         for fact in journal.facts:
             saga = fact.fields.get("saga_id", "")
             if fact.type.startswith("account.") and saga and not saga.startswith(FOREIGN):
                 decided[_step(fact.fields)] += 1
+                told[_step(fact.fields)] += 1
+    for journal in histories.outside:
+        for fact in journal.facts:
+            if fact.type in _TAKEN_OUTSIDE:
+                decided[_step(fact.fields)] += 1
+            if fact.type in _TOLD_OUTSIDE:
+                told[_step(fact.fields)] += 1
     yield from _compare("commands", requested, decided)
-    decided.update(map(_step, _copies(histories, SAGA_INPUT)))
-    yield from _compare("answers", decided, answered)
+    told.update(map(_step, _copies(histories, SAGA_INPUT)))
+    yield from _compare("answers", told, answered)
+
+
+def _is_answer(fact: Fact) -> bool:
+    """Whether it is what became of an answer, and not of the time or the engine's own decision."""
+    if fact.type == "saga.StepTimedOut":
+        # Only who says that nobody knows says it in words.
+        return bool(fact.fields.get("detail"))
+    return fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS
 
 
 def _copies(histories: Histories, topic: str) -> Iterator[dict[str, Any]]:
     """Messages that came once more, outside their link."""
-    for partition in range(histories.partitions):
-        for record in histories.records[Place(topic, partition)]:
+    for place, records in histories.records.items():
+        for record in records if place.topic == topic else ():
             if text_header(record, "ce_source") == COPIED:
                 fields = fields_of(record)
+                if "child_id" in fields:
+                    continue
                 if not fields["saga_id"].startswith(FOREIGN):
                     yield fields
 

@@ -18,7 +18,7 @@ SAGA_JOURNAL: Final = "orchestrator.journal"
 ACCOUNT_INPUT: Final = "account.input"
 ACCOUNT_JOURNAL: Final = "account.journal"
 ANSWERS_OF: Final = {SAGA_JOURNAL: "orchestrator.answers", ACCOUNT_JOURNAL: "account.answers"}
-INPUT_OF: Final = {SAGA_JOURNAL: SAGA_INPUT, ACCOUNT_JOURNAL: ACCOUNT_INPUT}
+_OWN: Final = (SAGA_JOURNAL, ACCOUNT_JOURNAL)
 
 _OPENED: Final = b"journal.Opened.v1"
 _TOLD: Final = frozenset(
@@ -52,6 +52,10 @@ class Fact(NamedTuple):
     fields: dict[str, Any]
 
 
+_SILENT: Final = frozenset(("participant.EffectBegun", "participant.EffectJoined"))
+"""What a participant answers nothing to: it will, when it has an outcome."""
+
+
 class Journal(NamedTuple):
     """One journal partition: what counts, how many records do not, and how many owners it had."""
 
@@ -73,21 +77,27 @@ class Histories(NamedTuple):
     records: dict[Place, list[MemoryRecord]]
     sagas: list[Journal]
     accounts: list[Journal]
+    outside: list[Journal]
     partitions: int
 
     @property
-    def journals(self) -> list[Journal]:
+    def projected(self) -> list[Journal]:
+        """Those of the bank itself: a participant's is none of the read model's."""
         return [*self.sagas, *self.accounts]
 
+    @property
+    def journals(self) -> list[Journal]:
+        return [*self.projected, *self.outside]
+
     def until(self, ends: Mapping[Place, int]) -> "Histories":
-        """The facts before these offsets."""
+        """The bank's own facts before these offsets."""
 
         def cut(journal: Journal) -> Journal:
             facts = [fact for fact in journal.facts if fact.offset < ends[journal.place]]
             return journal._replace(facts=facts)
 
         sagas, accounts = [*map(cut, self.sagas)], [*map(cut, self.accounts)]
-        return self._replace(sagas=sagas, accounts=accounts)
+        return self._replace(sagas=sagas, accounts=accounts, outside=[])
 
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -96,9 +106,19 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 def read(records: dict[Place, list[MemoryRecord]], partitions: int) -> Histories:
     sagas, accounts = (
         [read_journal(Place(topic, p), records[Place(topic, p)]) for p in range(partitions)]
-        for topic in (SAGA_JOURNAL, ACCOUNT_JOURNAL)
+        for topic in _OWN
     )
-    return Histories(records, sagas, accounts, partitions)
+    outside = [
+        read_journal(place, held)
+        for place, held in records.items()
+        if place.topic.endswith(".journal") and place.topic not in _OWN
+    ]
+    return Histories(records, sagas, accounts, outside, partitions)
+
+
+def input_of(journal: Place) -> Place:
+    """Where the owner of a journal's partition reads."""
+    return journal._replace(topic=journal.topic.removesuffix("journal") + "input")
 
 
 def read_journal(place: Place, records: Sequence[Record]) -> Journal:
@@ -126,7 +146,12 @@ def destination(fact: Fact, partitions: int) -> str:
     """Where a message goes because of `fact`, as `topic/partition`; empty: nowhere."""
     fields = fact.fields
     if fact.type == "saga.StepRequested":
-        return f"{fields['topic']}/{partition_of(fields['key'], partitions)}"
+        count = fields.get("partitions") or partitions
+        return f"{fields['topic']}/{partition_of(fields['key'], count)}"
+    if fact.type == "saga.ParentAnswered":
+        return f"{SAGA_INPUT}/{partition_of(fields['parent']['saga_id'], partitions)}"
+    if fact.type in _SILENT:
+        return ""
     if fact.type == "journal.RecordRejected":
         return "deadletter/0"
     if fields.get("reply_to") and fields.get("saga_id"):

@@ -6,7 +6,6 @@ import asyncio
 from itertools import count
 from typing import Final
 
-from account_service.service import TOPICS as ACCOUNT
 from journal.log import Entry, Place
 from journal.records import EPOCH, SEQUENCE, SOURCE, TYPE, header
 from messages.account import Deposit
@@ -24,7 +23,7 @@ FOREIGN: Final = "foreign"
 COPIED: Final = f"{FOREIGN}-copy"
 """The source of a message that a service of ours has sent and that comes once more."""
 
-_JOURNALS: Final = (ORCHESTRATOR.journal.encode(), ACCOUNT.journal.encode())
+_JOURNAL: Final = b".journal"
 
 _MAX_PAUSE_S: Final = 60.0
 
@@ -166,7 +165,7 @@ class Incidents:
         process = self._some()
         if process is None:
             return False
-        partition = self._rng.randrange(self._bank.conditions.partitions)
+        partition = self._rng.randrange(self._bank.partitions_of(process.service))
         if partition in process.assigned:
             return False
         self._bank.note(f"{process.name} tries to own partition {partition} too")
@@ -183,8 +182,8 @@ class Incidents:
 
     def _snapshots(self, kind: str) -> bool:
         rng, log = self._rng, self._bank.log
-        topics = rng.choice((ORCHESTRATOR, ACCOUNT))
-        place = Place(topics.snapshots, rng.randrange(self._bank.conditions.partitions))
+        service = rng.choice(self._bank.services)
+        place = Place(service.topics.snapshots, rng.randrange(service.partitions))
         held = log.records[place]
         if not held:
             return False
@@ -204,9 +203,10 @@ class Incidents:
                 held[i] = record._replace(value=None if kind == "snapshot_lost" else torn)
         return True
 
-    def _input(self) -> Place:
-        topics = self._rng.choice((ORCHESTRATOR, ACCOUNT))
-        return Place(topics.input, self._rng.randrange(self._bank.conditions.partitions))
+    def _input(self, services: int | None = None) -> Place:
+        """A partition of an input; `services`: among the first so many."""
+        service = self._rng.choice(self._bank.services[:services])
+        return Place(service.topics.input, self._rng.randrange(service.partitions))
 
     def _write(self, place: Place, entry: Entry) -> None:
         self._bank.note(f"a stranger writes to {place}: {(entry.value or b'')[:60]!r}")
@@ -227,7 +227,7 @@ class Incidents:
         sent = [
             record
             for record in self._bank.log.records[place]
-            if (header(record.headers, SOURCE) or b"").partition(b"/")[0] in _JOURNALS
+            if (header(record.headers, SOURCE) or b"").partition(b"/")[0].endswith(_JOURNAL)
         ]
         if not sent:
             return False
@@ -241,7 +241,7 @@ class Incidents:
         """Well-formed messages of strangers: about sagas we do not know, on links of their own."""
         rng = self._rng
         name = f"{FOREIGN}-{rng.randrange(1_000_000)}"
-        place = self._input()
+        place = self._input(services=2)
         message: StepApplied | Deposit
         if place.topic == ORCHESTRATOR.input:
             message = StepApplied(saga_id=name, step="debit", direction="do", attempt=1)
@@ -265,8 +265,8 @@ class Incidents:
     def _journal_noise(self) -> None:
         """Records that no owner wrote. Void for everybody, and in the way of whoever appends."""
         rng = self._rng
-        topics = rng.choice((ORCHESTRATOR, ACCOUNT))
-        place = topics.journal_at(rng.randrange(self._bank.conditions.partitions))
+        service = rng.choice(self._bank.services)
+        place = service.topics.journal_at(rng.randrange(service.partitions))
         headers = rng.choice(
             ((), ((EPOCH, b"999999"),), ((EPOCH, b"x"), (TYPE, b"journal.Opened.v1")))
         )

@@ -9,12 +9,14 @@ from simulation.answers import answers
 from simulation.bank import Bank
 from simulation.books import Books
 from simulation.callers import Exchange
+from simulation.children import children, stalled
 from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
 from simulation.projection import projected, projected_up_to
 from simulation.rare import told_by
 from simulation.replays import replays
+from simulation.settled import settled
 
 MAX_TOLD = 20
 """Violations listed of each kind; one cause can break a rule hundreds of times."""
@@ -27,10 +29,12 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
     checks: tuple[Callable[[], Iterable[str]], ...] = (
         lambda: books.wrong,
         lambda: courses.wrong,
-        lambda: ends(courses, books),
+        lambda: ends(courses, books, stalled(courses)),
+        lambda: children(courses),
         lambda: order(courses, histories),
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),
+        lambda: settled(histories, courses, bank.carrier.book) if bank.carrier else (),
         lambda: projected(bank.tables.rows, histories, books, courses),
         lambda: projected_up_to(bank.projected_before_healing, histories),
     )

@@ -7,7 +7,7 @@ A run that can't go on, or does not come to an end, is an error and not a hang.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
@@ -41,24 +41,20 @@ class OutOfTime(Exception):
 
 class _Due(asyncio.TimerHandle):
     """A callback that is due, now or at a time. A run has many thousands: it keeps only what the
-    loop needs."""
+    loop needs, so no context either: nobody here keeps anything in one."""
 
-    __slots__ = ()
+    __slots__ = ("args", "callback", "off")
 
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.callback = callback
+        self.args = args
+        self.off = False
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.off = True
 
-    def happen(self) -> None:
-        if not self._cancelled:
-            self._context.run(self._callback, *self._args)
+    def cancelled(self) -> bool:
+        return self.off
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -88,7 +84,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        due = _Due(callback, args, context)
+        due = _Due(callback, args)
         self._soon.append(due)
         return due
 
@@ -99,11 +95,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        due = _Due(callback, args, context)
-        # Timers of the same time come in the order in which they were set.
-        self._timer_number += 1
-        heappush(self._timers, (when, self._timer_number, due))
-        return due
+        return self._set(when, _Due(callback, args))
 
     def call_later(
         self,
@@ -112,7 +104,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now_s + delay, callback, *args, context=context)
+        return self._set(self._now_s + delay, _Due(callback, args))
+
+    def _set(self, when: float, due: _Due) -> _Due:
+        # Timers of the same time come in the order in which they were set.
+        self._timer_number += 1
+        heappush(self._timers, (when, self._timer_number, due))
+        return due
 
     def call_soon_threadsafe(self, *_: Any, **__: Any) -> asyncio.Handle:
         raise RuntimeError("another thread has no business in a simulation")
@@ -136,12 +134,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.steps += 1
             if self.steps > self._max_steps:
                 raise OutOfSteps(self._now_s, self._max_steps)
-            soon.popleft().happen()
+            due = soon.popleft()
+            if not due.off:
+                due.callback(*due.args)
 
     def _jump(self) -> None:
         """Nothing is ready: time goes on to the next timer, and to all that are set for then."""
         timers = self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2].off:
             heappop(timers)
         if not timers:
             raise Deadlock(self._now_s)

@@ -9,14 +9,23 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 from account_service import account
 from account_service.effects import EffectMemory
-from journal import epoch, epochs, outbox, progress, snapshots
+from journal import epoch, epochs, outbox, processor, progress, snapshots
 from journal.log import AppendInDoubt, LogError
 from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
+from messages.child import ParentAnswered, ParentStep
+from messages.wire import encode
 from orchestrator import course, references, saga, signals, timers
+from orchestrator.progress import StepProgress
+from participant import effects as outside
+from participant.machine import EffectMachine
+from participant.outcomes import Applied, Declined, Unknown
+from participant.work import Work
 from read_model import batch, projection
 
 
@@ -187,6 +196,23 @@ def _starts_again(original: Any) -> Any:
     return start
 
 
+def _completed_for_good(original: Any) -> Any:
+    def undo_child(known: Any, message: Any, now_ms: int, *rest: Any) -> Any:
+        if known is None or known.state != "completed":
+            return original(known, message, now_ms, *rest)
+        asking = ParentStep(message.saga_id, message.step, "undo", message.attempt)
+        return [ParentAnswered(saga_id=known.id, at_ms=now_ms, parent=asking)]
+
+    return undo_child
+
+
+def _another_life_each_time(_: Any) -> Any:
+    def next_life(self: Any) -> int:
+        return int(self.life + (self.state in ("requested", "timed_out")))
+
+    return property(next_life)
+
+
 def _first_outcome_wins(original: Any) -> Any:
     def outcome(self: Any, event: Any, *rest: Any, **named: Any) -> None:
         if event.saga_id not in self.outcomes:
@@ -221,6 +247,75 @@ def _conditions_are_not_read(_: Any) -> Any:
 
 def _every_time_is_past(_: Any) -> Any:
     return lambda self, path: 0
+
+
+def _no_last_moment(original: Any) -> Any:
+    def instant_ms(self: Any, path: Any) -> int:
+        return 10**15 if path[-1].endswith("ends_at") else original(self, path)
+
+    return instant_ms
+
+
+def _command_instead_of_enquiry(_: Any) -> Any:
+    return lambda node, step: False
+
+
+def _participant_forgets(original: Any) -> Any:
+    async def open_epoch(*arguments: Any) -> Any:
+        opened = await original(*arguments)
+        if isinstance(opened.machine, EffectMachine):
+            opened.machine.effects.known.clear()
+        return opened
+
+    return open_epoch
+
+
+def _guessed(guess: Callable[[], Any], *, enquiries: bool) -> Callable[[Any], Any]:
+    """What nobody knows, about an enquiry or a deed, passes for `guess`."""
+
+    def change(original: Any) -> Any:
+        def settle(self: Any, effect_id: str, run: int, outcome: Any, now_ms: int) -> Any:
+            at = self.under_way.get(effect_id)
+            if at is not None and at.begun.enquire == enquiries and isinstance(outcome, Unknown):
+                outcome = guess()
+            return original(self, effect_id, run, outcome, now_ms)
+
+        return settle
+
+    return change
+
+
+def _fresh_name_for_a_retry(original: Any) -> Any:
+    def outcome(self: Any, at: Any) -> Any:
+        if at.begun.attempt == 1 or at.begun.enquire:
+            return original(self, at)
+        fields = msgspec.json.decode(at.begun.command)
+        fields["effect_id"] += f".{at.begun.attempt}"
+        command = msgspec.Raw(encode(fields))
+        begun = msgspec.structs.replace(at.begun, command=command)
+        return original(self, msgspec.structs.replace(at, begun=begun))
+
+    return outcome
+
+
+def _under_way_is_taken_back(original: Any) -> Any:
+    def nothing_to_undo(self: Any, command: Any, *rest: Any) -> Any:
+        return None if command.undoes in self.under_way else original(self, command, *rest)
+
+    return nothing_to_undo
+
+
+def _unknown_is_nothing(original: Any) -> Any:
+    def nothing_to_undo(self: Any, command: Any, *rest: Any) -> Any:
+        known = self.known.get(command.undoes)
+        if known is None or known.outcome != "unknown":
+            return original(self, command, *rest)
+        del self.known[command.undoes]
+        told = original(self, command, *rest)
+        self.known[command.undoes] = known
+        return told
+
+    return nothing_to_undo
 
 
 _ALL: Final = (
@@ -291,7 +386,15 @@ _ALL: Final = (
         "a projector that starts again forgets the epoch in force",
         (batch.Cursor, "__init__", _projector_without_epoch),
     ),
-    Mutant("a repeated request starts a second saga", (saga, "_start", _starts_again)),
+    Mutant("a repeated request starts a second saga", (saga, "start", _starts_again)),
+    Mutant(
+        "a completed saga is not taken back with its parent",
+        (saga, "undo_child", _completed_for_good),
+    ),
+    Mutant(
+        "a step that is asked for again begins another saga",
+        (StepProgress, "next_life", _another_life_each_time),
+    ),
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
     Mutant(
         "conditions of steps are not read", (references.Facts, "meet", _conditions_are_not_read)
@@ -299,6 +402,38 @@ _ALL: Final = (
     Mutant(
         "a time to come passes for a past one",
         (references.Facts, "instant_ms", _every_time_is_past),
+    ),
+    Mutant(
+        "a last moment never passes",
+        (references.Facts, "instant_ms", _no_last_moment),
+    ),
+    Mutant(
+        "a command whose outcome is unknown is sent again, and not enquired after",
+        (course, "_asks_for_outcome", _command_instead_of_enquiry),
+    ),
+    Mutant(
+        "a participant that starts again forgets its effects",
+        (processor, "open_epoch", _participant_forgets),
+    ),
+    Mutant(
+        "an enquiry that nobody can answer is answered by a guess: applied",
+        (outside.Effects, "settle", _guessed(Applied, enquiries=True)),
+    ),
+    Mutant(
+        "a deed of which nobody knows passes for one that was declined",
+        (outside.Effects, "settle", _guessed(lambda: Declined("gone"), enquiries=False)),
+    ),
+    Mutant(
+        "a participant's handler gets a fresh effect id for a retry",
+        (Work, "_outcome", _fresh_name_for_a_retry),
+    ),
+    Mutant(
+        "a participant takes back what is under way",
+        (outside.Effects, "_nothing_to_undo", _under_way_is_taken_back),
+    ),
+    Mutant(
+        "a participant takes an effect whose outcome is unknown for one that it has never seen",
+        (outside.Effects, "_nothing_to_undo", _unknown_is_nothing),
     ),
 )
 

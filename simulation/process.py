@@ -5,7 +5,7 @@ operation back while the process is frozen. What was on its way when it died may
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from journal.log import Entry, Log, Place, Reader, Record, TopicSpec, Writer
 from journal.machine import Machine
 from journal.memory_log import MemoryLog
 from journal.service import Service
+from participant.machine import EffectMachine
+from participant.work import Work
 from simulation.weather import SeededWeather, SkewedClock
 
 
@@ -39,12 +41,30 @@ class Gate:
 
 
 class GatedLog(Log):
-    """The bank's log as one process sees it."""
+    """The bank's log as one process sees it. Readers come back from a wait for records after
+    `idle_s` at the earliest, for whoever has nothing else to do; and with something to read they
+    gather `linger_s` more of it. Either saves steps that nothing depends on."""
 
-    def __init__(self, log: MemoryLog, weather: SeededWeather, gate: Gate) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        weather: SeededWeather,
+        gate: Gate,
+        *,
+        idle_s: float = 0.0,
+        linger_s: float = 0.0,
+    ) -> None:
         self._log = log
         self._weather = weather
         self._gate = gate
+        self._idle_ms = round(idle_s * 1000)
+        self._linger_s = linger_s
+        self._readers: dict[Place, Any] = {}
+
+    def nudge(self, place: Place) -> None:
+        """Whoever waits for records of `place` comes back to look at something else."""
+        if place in self._readers:
+            self._readers[place].wake(place)
 
     async def partitions(self, topic: str) -> int:
         return await self._log.partitions(topic)
@@ -56,11 +76,16 @@ class GatedLog(Log):
         await self._gate.passed()
         return await self._log.bounds(place)
 
+    async def is_alone(self, place: Place) -> bool:
+        return await self._log.is_alone(place)
+
     def writer(self) -> Writer:
         return _GatedWriter(self._log, self._weather, self._gate)
 
     def reader(self, starts: Mapping[Place, int]) -> Reader:
-        return _GatedReader(self._log.reader(starts), self._gate)
+        inner = self._log.reader(starts)
+        self._readers.update(dict.fromkeys(starts, inner))
+        return _GatedReader(inner, self._gate, self._idle_ms, self._linger_s)
 
 
 class _GatedWriter:
@@ -95,14 +120,18 @@ class _GatedWriter:
 
 
 class _GatedReader:
-    def __init__(self, inner: Reader, gate: Gate) -> None:
+    def __init__(self, inner: Reader, gate: Gate, idle_ms: int, linger_s: float) -> None:
         self._inner = inner
         self._gate = gate
+        self._idle_ms = idle_ms
+        self._linger_s = linger_s
 
     async def read(self, max_records: int, wait_ms: int) -> Mapping[Place, Sequence[Record]]:
         if self._gate.frozen:
             await self._gate.passed()
-        found = await self._inner.read(max_records, wait_ms)
+        if self._linger_s:
+            await asyncio.sleep(self._linger_s)
+        found = await self._inner.read(max_records, max(wait_ms, self._idle_ms))
         if self._gate.frozen:
             await self._gate.passed()
         return found
@@ -112,7 +141,8 @@ class _GatedReader:
 
 
 class Process:
-    """One process of one service. `assigned` is what the group membership told it last."""
+    """One process of one service. `assigned` is what the group membership told it last; `employ`
+    gives an outside participant's handlers for one life."""
 
     def __init__(
         self,
@@ -121,8 +151,10 @@ class Process:
         weather: SeededWeather,
         service: Service[Any, Any],
         clock: SkewedClock,
+        employ: Callable[[Gate], Work] | None = None,
     ) -> None:
         self.name = name
+        self.service = service.topics.name
         self.clock = clock
         self.assigned: frozenset[int] = frozenset()
         self.machines: dict[int, Machine[Any, Any]] = {}
@@ -136,6 +168,10 @@ class Process:
         self._make = service.machine
         self._lives = 0
         self._gate = Gate()
+        self._employ = employ
+        self._work: Work | None = None
+        self._endings: list[asyncio.Task[None]] = []
+        self._seen = GatedLog(log, weather, self._gate)
         self._host: Host[Any, Any] | None = None
         self._watched: list[asyncio.Task[None]] = []
 
@@ -153,8 +189,12 @@ class Process:
         self._lives += 1
         self._gate = Gate()
         owner = f"{self.name}.{self._lives}"
-        log = GatedLog(self._log, self._weather, self._gate)
-        host = self._host = Host(log, self._service, owner, self.clock)
+        self._seen = GatedLog(self._log, self._weather, self._gate)
+        service = self._service
+        if self._employ is not None:
+            self._work = self._employ(self._gate)
+            service = msgspec.structs.replace(service, watcher=self._work)
+        host = self._host = Host(self._seen, service, owner, self.clock)
         self._watched.append(asyncio.create_task(host.broken(), name=f"broken-{owner}"))
         host.own(self.assigned)
 
@@ -178,7 +218,9 @@ class Process:
         self._note_halts()
         if self._host is not None:
             self._host.own(frozenset())
-        self._host = None
+        if self._work is not None:
+            self._endings.append(asyncio.create_task(self._work.drain(0.0)))
+        self._host = self._work = None
         self.running = False
 
     def troubles(self) -> list[str]:
@@ -205,5 +247,17 @@ class Process:
 
         # Seen from outside the same machine; only that it was restored is remembered.
         setattr(machine, "restore", counted)  # noqa: B010
+        if isinstance(machine, EffectMachine):
+            self._listen(machine, Place(self._service.topics.input, partition))
         self.machines[partition] = machine
         return machine
+
+    def _listen(self, machine: EffectMachine, place: Place) -> None:
+        """Let the owner look when a handler has said something, and not every 20 ms."""
+        hear, seen = machine.hear, self._seen
+
+        def heard(*said: Any) -> None:
+            hear(*said)
+            seen.nudge(place)
+
+        setattr(machine, "hear", heard)  # noqa: B010

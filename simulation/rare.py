@@ -15,6 +15,7 @@ import structlog
 from messages.account import AccountEvent
 from messages.saga import SagaEvent
 from messages.wire import type_name
+from participant.effects import EffectEvent
 from simulation.conditions import FAULTS
 from simulation.history import Fact
 
@@ -22,7 +23,9 @@ ENOUGH_RUNS: Final = 1_000
 """In so many runs everything has to have happened."""
 
 _EVENTS: Final = tuple(
-    type_name(kind).rpartition(".")[0] for kind in (*get_args(SagaEvent), *get_args(AccountEvent))
+    type_name(kind).rpartition(".")[0]
+    for family in (SagaEvent, AccountEvent, EffectEvent)
+    for kind in get_args(family)
 )
 _PATHS: Final = (
     "void",
@@ -46,6 +49,21 @@ _PATHS: Final = (
     "refused insufficient_funds",
     "refused account_frozen",
     "refused effect_voided",
+    "not asked too_late",
+    "not started participant_busy",
+    "warned handler_failed",
+    "handler_crashed",
+    "deed_repeated",
+    "undo_not_now",
+    "enquiry_told",
+    "enquiry_never_came",
+    "enquiry_overtook_deed",
+    "told outcome_unknown",
+    "told effect_unknown",
+    "told effect_voided",
+    "told effect_in_progress",
+    "told participant_busy",
+    "voided outside",
 )
 
 
@@ -84,3 +102,11 @@ def told_by(fact: Fact) -> Iterator[str]:
         yield f"refused {reason}"
     elif fact.type == "saga.AnswerIgnored":
         yield f"ignored {fact.fields['why']}"
+    elif fact.type == "saga.StartRefused":
+        yield f"not started {reason}"
+    elif fact.type == "saga.StepRefused" and reason == "too_late":
+        yield f"not asked {reason}"
+    elif fact.type in ("participant.EffectSettled", "participant.EffectTold") and reason:
+        yield f"told {reason}"
+    elif fact.type == "participant.EffectTold" and fact.fields.get("voids"):
+        yield "voided outside"

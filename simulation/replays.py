@@ -10,6 +10,7 @@ from journal.machine import Machine
 from journal.records import Advanced, Opened, RecordRejected
 from journal.service import Service
 from orchestrator.machine import SagaMachine
+from participant.machine import EffectMachine
 from simulation.bank import Bank
 from simulation.history import Journal
 
@@ -20,9 +21,11 @@ def state_of(machine: Machine[Any, Any]) -> object:
     """What can be compared of a machine."""
     if isinstance(machine, AccountMachine):
         return machine.ledger
+    if isinstance(machine, EffectMachine):
+        return machine.effects.under_way, dict(machine.effects.known)
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
-    return machine.sagas.live, machine.sagas.finished
+    return machine.sagas.live, machine.sagas.finished, machine.sagas.revocable
 
 
 async def replays(bank: Bank, journals: list[Journal]) -> list[str]:

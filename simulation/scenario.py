@@ -19,6 +19,7 @@ SMALLEST: Final = {
     "projectors": 1,
     "orchestrators": 1,
     "account_processes": 1,
+    "participant_processes": 1,
     "partitions": 1,
     "traffic_s": 1,
 }

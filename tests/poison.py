@@ -14,8 +14,11 @@ from journal.progress import ProgressState
 from journal.records import KernelRecord
 from journal.snapshots import Manifest
 from messages.account import AccountCommand, AccountEvent
+from messages.child import ParentStep
+from messages.claims import ClaimCommand
 from messages.saga import SagaEvent, SagaInput
 from messages.wire import encode, type_name
+from participant.effects import EffectEvent
 from saga_definitions.registry import shipped
 
 NOW_MS = 1_700_000_000_000
@@ -35,6 +38,7 @@ FIELDS: dict[str, Any] = {
     "attempt": 1,
     "balance_minor": 995,
     "bytes": 65_536,
+    "child_id": "c1" * 16,
     "checksum": 2**32 - 1,
     "chunks": 2,
     "command": "account.Debit.v1",
@@ -48,6 +52,7 @@ FIELDS: dict[str, Any] = {
     "digest": "d1",
     "direction": "do",
     "effect_id": "s1/debit/do",
+    "enquire": False,
     "epoch": 0,
     "fingerprint": "f",
     "headers": [("ce_type", b"t"), ("odd", b"\xff")],
@@ -58,23 +63,30 @@ FIELDS: dict[str, Any] = {
     "issued_at_ms": NOW_MS,
     "journal_next": 12,
     "key": "alice",
+    "limit_minor": 100,
+    "lock_id": "s1/lock/do",
     "mark": 1,
+    "max_waiting": 5,
     "number": 1,
     "offset": 3,
+    "outcome": "applied",
     "overdraft_limit_minor": 100,
     "owner": "first",
     "params": PARAMS,
+    "parent": ParentStep("s1", "debit", "do", 1),
     "partition": 0,
     "partitions": 1,
     "payload": {"ticket": "t1", "n": 1},
     "plan": _transfer.plan,
     "progress_chunks": 1,
+    "purpose": "reversal",
     "reason": "insufficient_funds",
     "received": {"account.journal/0": 4},
     "refused": "insufficient_funds",
     "released": {"account.input/0": 3},
     "reply_to": "orchestrator.input",
     "request_id": "r1",
+    "resource": "s1",
     "result": {"hold_id": "h1", "n": 1, "yes": True, "none": None},
     "retry_at_ms": NOW_MS + 200,
     "saga_id": "s1",
@@ -85,6 +97,7 @@ FIELDS: dict[str, Any] = {
     "step": "debit",
     "tenant": "bank",
     "timeout_at_ms": NOW_MS + 10_000,
+    "timeout_ms": 10_000,
     "timestamp": NOW_MS,
     "topic": "account.input",
     "transfer_limit_minor": 1_000,
@@ -94,12 +107,15 @@ FIELDS: dict[str, Any] = {
     "verdict": "approve",
     "version": 2,
     "voided": "s1/debit/do",
+    "voids": "s1/debit/do",
     "waiting": [("account.input/0", 4, "k", b"v", [("h", b"x")])],
     "who": "eve",
     "why": "repeated",
 }
 OTHERS: dict[tuple[str, str], Any] = {
     ("AccountEvent", "fingerprint"): 17,
+    ("EffectEvent", "fingerprint"): 17,
+    ("EffectEvent", "command"): msgspec.Raw(b'{"type":"claims.Claim.v1"}'),
     ("SagaEvent", "command"): msgspec.Raw(b'{"type":"account.Debit.v1"}'),
     ("KernelRecord", "key"): b"\xff",
 }
@@ -122,12 +138,31 @@ COMMANDS = _every(AccountCommand, "AccountCommand")
 INPUTS = _every(SagaInput, "SagaInput")
 ACCOUNT_EVENTS = _every(AccountEvent, "AccountEvent")
 SAGA_EVENTS = _every(SagaEvent, "SagaEvent")
+CLAIM_COMMANDS = _every(ClaimCommand, "ClaimCommand")
+EFFECT_EVENTS = _every(EffectEvent, "EffectEvent")
 KERNEL = _every(KernelRecord, "KernelRecord")
 SNAPSHOTS = [encode(_whole(Manifest, "")), encode(_whole(ProgressState, ""))]
-EVERYTHING = [*COMMANDS, *INPUTS, *ACCOUNT_EVENTS, *SAGA_EVENTS, *KERNEL, *SNAPSHOTS]
+EVERYTHING = [
+    *COMMANDS,
+    *INPUTS,
+    *CLAIM_COMMANDS,
+    *ACCOUNT_EVENTS,
+    *SAGA_EVENTS,
+    *EFFECT_EVENTS,
+    *KERNEL,
+    *SNAPSHOTS,
+]
 TYPES = [
     type_name(kind)
-    for family in (AccountCommand, SagaInput, AccountEvent, SagaEvent, KernelRecord)
+    for family in (
+        AccountCommand,
+        SagaInput,
+        ClaimCommand,
+        AccountEvent,
+        SagaEvent,
+        EffectEvent,
+        KernelRecord,
+    )
     for kind in get_args(family)
 ]
 

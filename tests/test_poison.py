@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from account_service import service as accounts
 from account_service.machine import AccountMachine
 from audit.journals import _CODECS as AUDITED
+from claims import service as claims
 from journal import snapshots
 from journal.clock import SystemClock
 from journal.log import Entry, Place
@@ -35,18 +36,24 @@ from read_model.batch import CODECS as PROJECTED
 from tests import poison
 from tests.poison import NOW_MS, PARAMS
 
-JOURNALLED = [*poison.ACCOUNT_EVENTS, *poison.SAGA_EVENTS, *poison.KERNEL]
+JOURNALLED = {
+    "account.journal": [*poison.ACCOUNT_EVENTS, *poison.KERNEL],
+    "orchestrator.journal": [*poison.SAGA_EVENTS, *poison.KERNEL],
+    "claims.journal": [*poison.EFFECT_EVENTS, *poison.KERNEL],
+}
 REJECTED: Codec[RecordRejected] = Codec(RecordRejected)
 DECODERS: dict[str, tuple[Callable[[bytes], Any], list[bytes]]] = {
     "account.input": (accounts.INPUTS.decode, poison.COMMANDS),
-    "account.journal": (accounts.EVENTS.decode, [*poison.ACCOUNT_EVENTS, *poison.KERNEL]),
+    "account.journal": (accounts.EVENTS.decode, JOURNALLED["account.journal"]),
     "orchestrator.input": (sagas.INPUTS.decode, poison.INPUTS),
-    "orchestrator.journal": (sagas.EVENTS.decode, [*poison.SAGA_EVENTS, *poison.KERNEL]),
+    "orchestrator.journal": (sagas.EVENTS.decode, JOURNALLED["orchestrator.journal"]),
     "orchestrator.answers": (sagas.ANSWERS.decode, poison.SAGA_EVENTS),
+    "claims.input": (claims.INPUTS.decode, poison.CLAIM_COMMANDS),
+    "claims.journal": (claims.EVENTS.decode, JOURNALLED["claims.journal"]),
     "dead letters": (REJECTED.decode, poison.KERNEL),
     "manifests": (snapshots._decode_manifest, poison.SNAPSHOTS),
-    **{f"audit of {topic}": (codec.decode, JOURNALLED) for topic, codec in AUDITED.items()},
-    **{f"projection of {topic}": (codec.decode, JOURNALLED) for topic, codec in PROJECTED.items()},
+    **{f"audit of {at}": (codec.decode, JOURNALLED[at]) for at, codec in AUDITED.items()},
+    **{f"projection of {at}": (codec.decode, JOURNALLED[at]) for at, codec in PROJECTED.items()},
 }
 
 
@@ -152,7 +159,11 @@ HEARS_ACCOUNTS: Mapping[str, Codec[Any]] = {
     "orchestrator.input": sagas.INPUTS,
     ANSWERS: accounts.ANSWERS,
 }
-HEARS_SAGAS: Mapping[str, Codec[Any]] = {"account.input": accounts.INPUTS, ANSWERS: sagas.ANSWERS}
+HEARS_SAGAS: Mapping[str, Codec[Any]] = {
+    "account.input": accounts.INPUTS,
+    "orchestrator.input": sagas.INPUTS,
+    ANSWERS: sagas.ANSWERS,
+}
 
 
 def bears(
@@ -254,21 +265,26 @@ def test_a_saga_bears_every_depth_that_can_be_decoded(kind: Any, member: str):
 # Partitions
 
 ACCOUNT_INPUT, SAGA_INPUT = Place("account.input", 0), Place("orchestrator.input", 0)
+CLAIMS_INPUT = Place("claims.input", 0)
 ACCOUNT_JOURNAL, SAGA_JOURNAL = Place("account.journal", 0), Place("orchestrator.journal", 0)
+SERVICES = (accounts.TOPICS, sagas.TOPICS, claims.TOPICS)
+HORIZON_MS = 7 * 24 * 3_600 * 1_000
 QUICK = Tuning(idle_wait_ms=20, first_pause_s=0.001, max_pause_s=0.01)
 
 
-def bank() -> tuple[Service[Any, Any], Service[Any, Any]]:
+def bank() -> tuple[Service[Any, Any], ...]:
     return (
         accounts.account_service(1, {SAGA_INPUT.topic: 1}, tuning=QUICK),
-        sagas.orchestrator(1, {ACCOUNT_INPUT.topic: 1}, tuning=QUICK),
+        sagas.orchestrator(1, {ACCOUNT_INPUT.topic: 1, CLAIMS_INPUT.topic: 1}, tuning=QUICK),
+        claims.claims_service(1, {SAGA_INPUT.topic: 1}, effect_horizon_ms=HORIZON_MS, tuning=QUICK),
     )
 
 
 async def empty_log() -> MemoryLog:
     log = MemoryLog()
-    specs = [*accounts.TOPICS.specs(1), *sagas.TOPICS.specs(1), dead_letter_spec(1)]
-    await log.create(specs)
+    for topics in SERVICES:
+        await log.create(topics.specs(1))
+    await log.create([dead_letter_spec(1)])
     return log
 
 
@@ -341,20 +357,29 @@ def records(of: list[bytes]) -> st.SearchStrategy[list[Entry]]:
 
 
 @fuzz(40, shrink=False)
-@given(records(poison.COMMANDS), records(poison.INPUTS), records(poison.EVERYTHING))
+@given(
+    records(poison.COMMANDS),
+    records(poison.INPUTS),
+    records(poison.CLAIM_COMMANDS),
+    records(poison.EVERYTHING),
+)
 async def test_no_record_on_an_input_stops_a_partition(
-    to_accounts: list[Entry], to_sagas: list[Entry], anywhere: list[Entry]
+    to_accounts: list[Entry],
+    to_sagas: list[Entry],
+    to_claims: list[Entry],
+    anywhere: list[Entry],
 ):
     log = await empty_log()
     open_books(log)
     async with at_work(log) as tasks:
         log.land(ACCOUNT_INPUT, [*to_accounts, *anywhere])
+        log.land(CLAIMS_INPUT, [*to_claims, *anywhere])
         log.land(SAGA_INPUT, [*to_sagas, *anywhere, transfer("first")])
         await until(lambda: completed(log, "first"), tasks)
     # Nor the next owner, who reads all of it again; nor does a stranger's record elsewhere.
-    for topics in (accounts.TOPICS, sagas.TOPICS):
+    for topics in SERVICES:
         log.land(topics.journal_at(0), anywhere)
-        manifests = [entry._replace(key=b"0.1/manifest") for entry in anywhere]
+        manifests = [replace(entry, key=b"0.1/manifest") for entry in anywhere]
         log.land(Place(topics.snapshots, 0), [*manifests, *anywhere])
     async with at_work(log) as tasks:
         log.land(SAGA_INPUT, [transfer("second")])

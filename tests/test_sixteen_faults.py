@@ -27,6 +27,7 @@ from messages.saga import (
     AnswerIgnored,
     SagaAnswer,
     SagaCompensated,
+    SagaCompleted,
     SagaEvent,
     SagaParked,
     StartRepeated,
@@ -69,6 +70,7 @@ from tests.participant.test_effects import NOW_MS, Book, book
 from tests.participant.test_work import answers, ask, at_work, trip_log
 from tests.read_model.history import PARTITIONS, Journals
 from tests.read_model.history import SAGAS as SAGAS_READ
+from tests.saga_definitions.bank import Bank
 
 COMMANDS: Final[Codec[AccountCommand]] = Codec(AccountCommand)
 EVENTS: Final[Codec[SagaEvent]] = Codec(SagaEvent)
@@ -444,6 +446,18 @@ async def test_13_a_dead_coordinators_sagas_are_finished_by_the_next_one(sent: b
     async with accounts(log), sagas(log, "second"):
         await until(lambda: state_of(log) == "completed")
     assert (balance(log, "alice"), balance(log, "bob")) == (500, 500)
+
+
+def test_13_a_step_may_be_a_saga_and_its_compensation_compensates_it() -> None:
+    """Sagas could not be nested."""
+    bank = Bank(alice=(1_000, "EUR"), bob=(0, "EUR"), fees=(0, "EUR"))
+    bank.close("bob")
+    fee = {"fee_account": "fees", "fee_minor": 3}
+    bank.start("transfer_with_fee", **{**PARAMS, "source": "alice", "target": "bob"}, **fee)
+    assert bank.state == ("compensated", "account_closed")
+    assert bank.balances == {"alice": 1_000, "bob": 0, "fees": 0}
+    ends = [type(event).__name__ for event in bank.events if isinstance(event, SagaCompleted)]
+    assert ends == ["SagaCompleted"], "the fee was charged, then given back"
 
 
 def test_14_a_step_uses_what_an_earlier_one_was_answered_with() -> None:

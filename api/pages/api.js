@@ -14,6 +14,8 @@ const exact = (_, value, context) =>
     ? BigInt(context.source)
     : value;
 
+export const parse = (text) => JSON.parse(text, exact);
+
 async function ask(path, options) {
   let response;
   let text;
@@ -25,7 +27,7 @@ async function ask(path, options) {
   }
   let content = {};
   try {
-    content = JSON.parse(text, exact);
+    content = parse(text);
   } catch {
     if (response.ok) throw new Refused(response.status, { detail: "The answer is no JSON" });
   }

@@ -1,5 +1,5 @@
 // Which page is shown, and when it is asked for anew: every 2 seconds, more rarely when answers take
-// long, and not at all when nobody looks.
+// long or news are pushed, and not at all when nobody looks.
 
 import { accounts } from "./accounts.js";
 import { Refused, get } from "./api.js";
@@ -11,6 +11,7 @@ import { sagas } from "./sagas.js";
 const EVERY_MS = 2_000;
 const AWAY_MS = 8_000;
 const TIMES = 10;
+const PUSHED_MS = 30_000;
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
@@ -20,7 +21,8 @@ let timer = 0;
 let paused = false;
 
 /** A page is a function of (query, id, context) that gives {title, nodes, refresh}: the nodes stay
- *  as long as the page is shown, `refresh` asks the API and updates them. */
+ *  as long as the page is shown, `refresh` asks the API and updates them. One that news are pushed to
+ *  has `pushed`, whether they are at the moment, and `leave`, which ends it until the next refresh. */
 function pageOf(hash) {
   const [path, text] = hash.replace(/^#/, "").split("?");
   const query = Object.fromEntries(new URLSearchParams(text ?? ""));
@@ -33,6 +35,7 @@ function pageOf(hash) {
 
 function open() {
   if (location.hash === "#main") return;
+  current?.leave?.();
   const [make, query, id, section] = pageOf(location.hash);
   current = make(query, id, { digits, refresh, say });
   document.title = `${current.title} – Makegood`;
@@ -63,7 +66,14 @@ async function refresh() {
   }
   if (page !== current) return;
   clearTimeout(timer);
-  if (!paused && !document.hidden) timer = setTimeout(refresh, pause);
+  if (!paused && !document.hidden) {
+    timer = setTimeout(refresh, page.pushed?.() ? Math.max(PUSHED_MS, pause) : pause);
+  } else page.leave?.();
+}
+
+function rest() {
+  clearTimeout(timer);
+  current.leave?.();
 }
 
 function say(text, place = document.getElementById("news")) {
@@ -73,11 +83,12 @@ function say(text, place = document.getElementById("news")) {
 live.addEventListener("click", () => {
   paused = !paused;
   live.textContent = paused ? "Resume updates" : "Pause updates";
-  if (paused) clearTimeout(timer);
+  if (paused) rest();
   else refresh();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !paused) refresh();
+  if (document.hidden) rest();
+  else if (!paused) refresh();
 });
 addEventListener("hashchange", open);
 

@@ -1,11 +1,12 @@
 // One saga: how it stands, its steps, all that has happened to it, and an operator's ways back.
 
-import { Refused, get, newKey, post } from "./api.js";
-import { badge, duration, h, money, show, table, when, words } from "./dom.js";
+import { Refused, get, newKey, parse, post } from "./api.js";
+import { badge, duration, h, money, sagaLink, show, table, when, words } from "./dom.js";
 import { graph } from "./graph.js";
 
 const PAGE = 200;
 const STEPS = 100;
+const GATHER_MS = 50;
 const ENDED = ["completed", "compensated"];
 const ACTIONS = {
   retry: ["Retry", "Asks once more for the step it is parked for, under the same effect id: what was applied is not applied again."],
@@ -35,19 +36,63 @@ export function saga(_, id, { digits, refresh, say }) {
   let wanted = PAGE;
   let shown = 0;
   let next = 0;
+  let startedAt = null;
+  let news = false;
+  let stream = null;
+  let refused = false;
+  let gathering = 0;
+
+  function add(found) {
+    // Answers that cross may tell the same twice: what is shown already is left out.
+    const fresh = found.filter((entry) => entry.offset >= next);
+    if (!fresh.length) return;
+    entries.append(...fresh.map((entry) => told(entry, startedAt)));
+    shown += fresh.length;
+    next = fresh.at(-1).offset + 1;
+    news = true;
+  }
 
   async function follow() {
     while (shown < wanted) {
       const page = await get(`${path}/timeline`, { from: next, limit: PAGE });
-      // Answers that cross may tell the same twice: what is shown already is left out.
-      const fresh = page.entries.filter((entry) => entry.offset >= next);
-      entries.append(...fresh.map((entry) => told(entry, page.started_at)));
-      shown += fresh.length;
-      if (fresh.length) next = fresh.at(-1).offset + 1;
+      startedAt = page.started_at;
+      add(page.entries);
       more.hidden = page.next === null;
-      if (page.next === null) return fresh.length;
+      if (page.next === null) return;
     }
-    return 0;
+  }
+
+  const pushed = () => stream?.readyState === EventSource.OPEN;
+
+  /** From now on news are pushed; where that is refused, they are asked for as before. */
+  function listen() {
+    stream = new EventSource(`${path}/events?from=${next}`);
+    stream.onmessage = ({ data }) => {
+      add([parse(data)]);
+      soon();
+    };
+    stream.addEventListener("end", () => {
+      leave();
+      soon();
+    });
+    stream.onerror = () => {
+      if (stream?.readyState === EventSource.CLOSED) {
+        refused = true;
+        leave();
+      }
+      soon();
+    };
+  }
+
+  function soon() {
+    clearTimeout(gathering);
+    gathering = setTimeout(refresh, GATHER_MS);
+  }
+
+  function leave() {
+    clearTimeout(gathering);
+    stream?.close();
+    stream = null;
   }
 
   function confirm(action) {
@@ -61,15 +106,19 @@ export function saga(_, id, { digits, refresh, say }) {
   return {
     title: `Saga ${id}`,
     nodes: [head, h("p", { class: "actions" }, buttons), steps, line],
+    pushed,
+    leave,
     async refresh() {
-      const news = await follow();
+      if (!pushed()) await follow();
       if (last !== null && ENDED.includes(last.state) && !news) return;
+      news = false;
       const found = await get(path);
       if (last !== null && last.state !== found.state) say(`The saga is ${found.state}`);
       last = found;
       show(head, facts(found, digits));
       buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
       show(steps, ...stepNodes(found.steps));
+      if (!stream && !refused && more.hidden && !ENDED.includes(found.state)) listen();
     },
   };
 }
@@ -81,6 +130,8 @@ function facts(found, digits) {
     ["State", h("span", null, badge(found.state), found.reason ? ` ${words(found.reason)}` : "",
       found.step ? ` at ${found.step}` : "")],
     ["Definition", `${found.definition} version ${found.version}`],
+    ...(found.parent ? [["Step of", h("span", null, sagaLink(found.parent.id),
+      `, as ${found.parent.step}`)]] : []),
     ...(simple ? [["Transfer", `${money(amount_minor, currency, digits)} from ${source} to ${target}`]] : []),
     ...Object.entries(simple ? others : found.params).map(([name, value]) =>
       [words(name), typeof value === "string" ? value : json(value)]),
@@ -106,7 +157,7 @@ function stepNodes(steps) {
     [["step"], ["state"], ["attempt", "right"], ["reason"], ["waits until"], ["result"]],
     shown.map((step) => [step.name, [step.name + (step.pivot ? " ◆" : ""), badge(step.state),
       step.attempt || "", words(step.reason), when(step.answer_due_at ?? step.retry_at),
-      Object.keys(step.result).length ? json(step.result) : legs(step.legs)]])),
+      step.saga ? sagaLink(step.saga) : Object.keys(step.result).length ? json(step.result) : legs(step.legs)]])),
   ];
 }
 

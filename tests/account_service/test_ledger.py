@@ -370,6 +370,15 @@ def test_what_has_the_name_of_a_forgotten_effect_is_not_taken_for_it():
     statement.then_refused("effect_expired")
 
 
+def test_a_hold_that_has_the_name_of_a_forgotten_one_is_not_released_in_its_place():
+    later = NOW + WEEK + MAX_SKEW_MS
+    statement = rich().when(hold(30, effect_id="h")).when(release("h", effect_id="r"))
+    statement.when(hold(5, effect_id="h", issued_at_ms=later), at_ms=later)
+    assert statement.account()["held_minor"] == 5
+    statement.when(release("h", effect_id="u", undoes="h"), at_ms=later)
+    statement.then_refused("effect_expired")
+
+
 def test_a_hold_that_stands_is_released_however_long_ago_it_was_made():
     later = NOW + 3 * WEEK
     statement = rich().when(hold(30, effect_id="h")).when(deposit(1, effect_id="e2"), at_ms=later)

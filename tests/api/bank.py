@@ -1,4 +1,4 @@
-"""A whole bank in one event loop: both services on a log in memory, the real projector, the app."""
+"""A whole bank in one event loop: its services on a log in memory, the real projector, the app."""
 
 import asyncio
 import uuid
@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 from httpx import ASGITransport, AsyncClient, Response
 from litestar import Litestar
 
+from account_service.ledger import DEFAULT_HORIZON_MS
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
 from api.app import create_app
 from api.follower import Follower
 from api.gateway import Gateway
 from api.server import checks, follow
+from claims.service import TOPICS as CLAIMS
+from claims.service import claims_service
 from journal.clock import SystemClock
 from journal.host import Host
 from journal.log import Place
@@ -41,6 +44,7 @@ class Bank(NamedTuple):
     log: MemoryLog
     follower: Follower
     accounts: Host[Any, Any]
+    claims: Host[Any, Any]
     sagas: Host[Any, Any]
     following: asyncio.Task[None]
 
@@ -112,15 +116,28 @@ async def open_bank(database_url: str, answer_s: float = 10.0) -> AsyncGenerator
     """`database_url`: of a migrated, empty database."""
     log = MemoryLog()
     await log.create(
-        [*ACCOUNT.specs(PARTITIONS), *ORCHESTRATOR.specs(PARTITIONS), dead_letter_spec(1)]
+        [
+            *(spec for one in (ACCOUNT, CLAIMS, ORCHESTRATOR) for spec in one.specs(PARTITIONS)),
+            dead_letter_spec(1),
+        ]
     )
     clock = SystemClock()
     accounts = Host(
         log, account_service(PARTITIONS, {ORCHESTRATOR.input: PARTITIONS}), "accounts", clock
     )
-    sagas = Host(log, orchestrator(PARTITIONS, {ACCOUNT.input: PARTITIONS}), "sagas", clock)
+    claims = Host(
+        log,
+        claims_service(
+            PARTITIONS, {ORCHESTRATOR.input: PARTITIONS}, effect_horizon_ms=DEFAULT_HORIZON_MS
+        ),
+        "claims",
+        clock,
+    )
+    routes = {ACCOUNT.input: PARTITIONS, CLAIMS.input: PARTITIONS}
+    sagas = Host(log, orchestrator(PARTITIONS, routes), "sagas", clock)
     every = set(range(PARTITIONS))
     accounts.own(frozenset(every))
+    claims.own(frozenset(every))
     sagas.own(frozenset(every))
     engine = database.engine(database_url)
     partitions = {ORCHESTRATOR.name: PARTITIONS, ACCOUNT.name: PARTITIONS}
@@ -146,12 +163,13 @@ async def open_bank(database_url: str, answer_s: float = 10.0) -> AsyncGenerator
                     follower.status != "ok" or accounts.working != every or sagas.working != every
                 ):
                     await asyncio.sleep(0.01)
-            yield Bank(client, app, log, follower, accounts, sagas, following)
+            yield Bank(client, app, log, follower, accounts, claims, sagas, following)
     finally:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await requests.close()
         await accounts.close()
+        await claims.close()
         await sagas.close()
         await engine.dispose()

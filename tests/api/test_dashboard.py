@@ -17,6 +17,7 @@ import uvicorn
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
+from api.streams import Streams
 from tests.api.bank import Bank
 
 HOSTILE = "\"'><img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
@@ -184,6 +185,34 @@ async def test_an_operator_retries_a_parked_saga_with_the_keyboard_alone(
         await expect(page.get_by_role("button", name="Retry …")).to_be_disabled()
         await expect(page.get_by_text("asked for debit (attempt 2)")).to_be_visible()
     assert (await bank.client.get(f"/accounts/{poor}")).json()["balance_minor"] == 300
+
+
+async def test_a_saga_page_is_told_the_news_and_asks_for_them_where_it_is_not(
+    browser: Browser, impatient: Bank
+) -> None:
+    bank = impatient
+    rich, poor = await bank.open(1_000), await bank.open()
+    saga_id = await bank.park(rich, poor, 300)
+    asked: list[str] = []
+    async with opened(browser, bank) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        async with page.expect_response(re.compile("/events")):
+            await page.evaluate("id => { location.hash = `#/sagas/${id}` }", saga_id)
+        await expect(page.get_by_text("SagaParked", exact=True)).to_be_visible()
+        asked.clear()
+        await bank.post(f"/sagas/{saga_id}/compensate", {"who": "ann", "why": "ticket 7"})
+        await expect(page.get_by_text("compensate by ann: ticket 7")).to_be_visible()
+        assert not any("/timeline" in url for url in asked), "pushed, not asked for"
+        bank.accounts.own(frozenset((0, 1)))
+        await expect(page.locator("dl")).to_contain_text("compensated")
+        entries = (await bank.client.get(f"/sagas/{saga_id}/timeline")).json()["entries"]
+        await expect(page.locator("main details")).to_have_count(len(entries))
+    monitored = await bank.park(rich, poor, 200)
+    bank.app.state.streams = Streams(0)
+    async with opened(browser, bank, f"/sagas/{monitored}", expected="503 (Service") as page:
+        await expect(page.get_by_text("SagaParked", exact=True)).to_be_visible()
+        await bank.post(f"/sagas/{monitored}/compensate", {"who": "ann", "why": "ticket 8"})
+        await expect(page.get_by_text("compensate by ann: ticket 8")).to_be_visible()
 
 
 async def test_a_refused_action_says_why_and_what_to_do(browser: Browser, impatient: Bank) -> None:

@@ -39,6 +39,7 @@ async def test_every_operation_is_described(bank: Bank) -> None:
         "Idempotency-Key",
         "Makegood-Tenant",
         "Prefer",
+        "after",
     }
     schema = start["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["amount_minor"]["maximum"] == 2**63 - 1

@@ -65,7 +65,7 @@ async def serving(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_stop_lets_the_answers_under_way_go_out(
+async def test_a_stop_lets_the_answers_under_way_go_out_and_ends_the_streams(
     kafka_log: KafkaLog, database_url: str
 ) -> None:
     async with services(kafka_log, database_url), serving(kafka_log, database_url) as served:
@@ -88,11 +88,26 @@ async def test_a_stop_lets_the_answers_under_way_go_out(
             under = {"Idempotency-Key": "4", "Prefer": "wait=10"}
             return await client.post("/transfers", json=order, headers=under)
 
+        waits = order | {"definition": "scheduled_transfer", "execute_at": "2999-01-01T00:00:00Z"}
+        later = await client.post("/transfers", json=waits, headers={"Idempotency-Key": "5"})
+        as_of, streaming = later.json()["as_of"], asyncio.Event()
+
+        async def followed() -> str:
+            path, told = f"/sagas/{later.json()['id']}/events", ""
+            async with client.stream("GET", path, params={"after": as_of}) as stream:
+                async for text in stream.aiter_text():
+                    told += text
+                    streaming.set()
+            return told
+
+        following = asyncio.create_task(followed())
+        await asyncio.wait_for(streaming.wait(), 20)
         asking = asyncio.create_task(asked())
         # The response of a later request tells that the earlier one was read.
         await client.get("/health/live")
         server.cancel()
         assert (await asking).json()["state"] == "completed"
+        assert "SagaStarted" in await following, "the stream ended whole"
         await asyncio.wait({server}, timeout=15)
         assert server.done()
         with pytest.raises(httpx.ConnectError):

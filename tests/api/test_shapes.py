@@ -1,10 +1,12 @@
 """Every definition that ships is started with POST /transfers; signals come over HTTP too."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from httpx import Response
 
+from audit.auditor import audit
 from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
 from tests.api.bank import Bank, new_key
 
@@ -205,3 +207,61 @@ async def test_only_a_payroll_may_have_a_body_of_more_than_64_kib(bank: Bank) ->
     assert answer.json()["reason"] == "insufficient_funds"
     too_many = await start(bank, "payroll", **{**params, "legs": legs * 12})
     assert too_many.status_code == 413
+
+
+async def with_fee(bank: Bank, *, target_open: bool) -> tuple[dict[str, Any], list[int]]:
+    """A transfer of 100 with a fee of 3, as it ends; the balances of source, target and fees."""
+    source, target, fees = await bank.open(500), await bank.open(), await bank.open()
+    if not target_open:
+        closed = await bank.post(f"/accounts/{target}/close")
+        assert closed.status_code == 200, closed.text
+    money = {"source": source, "target": target, "amount_minor": 100}
+    answer = await start(bank, "transfer_with_fee", **money, fee_account=fees, fee_minor=3)
+    assert answer.status_code == 200, answer.text
+    seen = await bank.look(f"/sagas/{answer.json()['id']}", answer)
+    return seen, [await balance(bank, account) for account in (source, fees)]
+
+
+async def child_of(
+    bank: Bank, saga: dict[str, Any], step: str, state: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The saga that a step is, once it has ended so and told its parent, and its timeline."""
+    (child,) = (one["saga"] for one in saga["steps"] if one["name"] == step)
+    async with asyncio.timeout(10):
+        while True:
+            # The timeline last: it is never behind.
+            seen = (await bank.client.get(f"/sagas/{child}")).json()
+            told = (await bank.client.get(f"/sagas/{child}/timeline")).json().get("entries", [])
+            texts = [entry["text"] for entry in told]
+            if seen.get("state") == state and texts[-1].startswith("answers"):
+                return seen, texts
+            await asyncio.sleep(0.01)
+
+
+async def test_a_transfer_with_a_fee_is_two_sagas_within_a_third(bank: Bank) -> None:
+    saga, balances = await with_fee(bank, target_open=True)
+    assert (saga["state"], saga["parent"], balances) == ("completed", None, [397, 3])
+    payment, texts = await child_of(bank, saga, "payment", "completed")
+    assert payment["definition"] == "transfer"
+    assert payment["parent"] == {"id": saga["id"], "step": "payment"}
+    assert texts[0] == f"started for payment of saga {saga['id']}"
+    assert texts[-1] == f"answers payment of saga {saga['id']}: applied"
+
+
+async def test_a_fee_that_was_paid_is_given_back_with_the_transfer_that_failed(bank: Bank) -> None:
+    saga, balances = await with_fee(bank, target_open=False)
+    assert (saga["state"], saga["reason"]) == ("compensated", "account_closed")
+    assert balances == [500, 0]
+    fee, _ = await child_of(bank, saga, "fee", "compensated")
+    assert fee["reason"] == "undone_by_parent"
+    refused = await bank.post(f"/sagas/{fee['id']}/retry", {"who": "ann", "why": "ticket 7"})
+    assert (refused.status_code, refused.json()["reason"]) == (409, "saga_finished")
+
+
+async def test_the_audit_finds_the_sagas_within_sagas_right(bank: Bank) -> None:
+    for target_open in (True, False):
+        saga, _ = await with_fee(bank, target_open=target_open)
+        await child_of(bank, saga, "fee", saga["state"])
+    report = await audit(bank.log, bank.app.state.engine)
+    assert report.violations == []
+    assert report.database

@@ -37,7 +37,7 @@ def held(found: Findings) -> Findings:
 )
 def test_a_definition_that_ships_holds(definition: Definition, case: int) -> None:
     params = example_params(definition)[case]
-    found = held(explore(definition, params, bounds=Bounds(states=3_000)))
+    found = held(explore(definition, params, bounds=Bounds(states=4_000)))
     # Where steps run at once there are more histories than a test has time for.
     parallel = definition.name in ("fx_transfer", "split_transfer") or "payroll" in definition.name
     assert found.faults is None or (parallel and found.faults >= 2)

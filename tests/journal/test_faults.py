@@ -32,6 +32,7 @@ from tests.journal.toy import (
     openings,
     owner,
     request,
+    topics,
     total,
     toy,
     toy_log,
@@ -303,6 +304,37 @@ async def test_records_lost_while_an_append_is_in_doubt_halt_the_partition_too()
         log.land(INPUT, [request(PASS_ON)])
         assert await ended(task) is Ending.HALTED
     assert len(log.records[JOURNAL]) == end, "another try does not hide the loss"
+
+
+class LoneLog(ToyLog):
+    """While its leader is `alone` it does not know the last record of the journal."""
+
+    alone = False
+    asked = 0
+
+    async def is_alone(self, place: Place) -> bool:
+        return self.alone
+
+    async def bounds(self, place: Place) -> tuple[int, int]:
+        first, end = await super().bounds(place)
+        if not self.alone or place != JOURNAL:
+            return first, end
+        self.asked += 1
+        return first, end - 1
+
+
+async def test_a_leader_that_is_alone_and_does_not_know_the_end_yet_is_waited_for():
+    log = LoneLog(weather := Script())
+    await topics(log)
+    async with owner(log, toy()):
+        log.land(INPUT, [request(PASS_ON)])
+        await until(lambda: len(log.records[FAR_INPUT]) == 1)
+        log.alone = True
+        weather.foretell(JOURNAL, Fate.NEVER)
+        log.land(INPUT, [request(PASS_ON)])
+        await until(lambda: log.asked > 50)
+        log.alone = False
+        await until(lambda: total(log) == 2)
 
 
 async def test_duplicates_alone_move_the_input_position_for_good():

@@ -133,6 +133,10 @@ async def test_bounds_follow_a_truncation(log: Log):
     assert await log.bounds(HERE) == (2, 3)
 
 
+async def test_a_leader_that_never_had_other_replicas_is_not_alone(log: Log):
+    assert not await log.is_alone(HERE)
+
+
 # Writing
 
 

@@ -5,6 +5,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.structs import TopicPartition
 
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import TopicSpec
@@ -75,6 +78,48 @@ async def test_two_members_share_and_one_that_is_gone_leaves_all_to_the_other(
         async with member(kafka_address, topic, "two") as two:
             await settled(one, two)
         await settled(one)
+
+
+class Reluctant(ConsumerRebalanceListener):
+    """Holds up every rebalance: its member does not give up what it has."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.gives_way = asyncio.Event()
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        if revoked:
+            self.asked.set()
+            await self.gives_way.wait()
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        pass
+
+
+def connections() -> set[asyncio.Task[object]]:
+    """The readers of all open connections to brokers."""
+    return {task for task in asyncio.all_tasks() if "AIOKafkaConnection" in repr(task)}
+
+
+async def test_a_member_that_is_told_to_end_while_it_joins_leaves_nothing_running(
+    kafka_address: KafkaAddress, topic: str
+):
+    listener = Reluctant()
+    stranger = AIOKafkaConsumer(
+        bootstrap_servers=kafka_address.bootstrap,
+        group_id=kafka_address.prefix + "owners",
+        group_instance_id="stranger",
+    )
+    stranger.subscribe([kafka_address.prefix + topic], listener=listener)
+    async with stranger:
+        await until(lambda: bool(stranger.assignment()), SETTLED_S)
+        before = connections()
+        try:
+            async with member(kafka_address, topic, "joins"):
+                await asyncio.wait_for(listener.asked.wait(), SETTLED_S)
+            await until(lambda: not connections() - before, AT_ONCE_S)
+        finally:
+            listener.gives_way.set()
 
 
 @pytest.mark.parametrize("returns", ["leader", "follower"])

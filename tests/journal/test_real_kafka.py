@@ -7,12 +7,17 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NotEnoughReplicasError
+from aiokafka.protocol.produce import ProduceRequest
 
+import journal.kafka_log as kafka_log_module
 from devstack.stack import DATABASE_VARIABLE, KAFKA_VARIABLE, Stack
 from journal.kafka_log import KafkaAddress, KafkaLog
-from journal.log import Entry, LogUnreachable, Place, Record, TopicSpec, Writer
+from journal.log import AppendInDoubt, Entry, LogUnreachable, Place, Record, TopicSpec, Writer
 from journal.opening import PartitionsChanged, check_partitions
 from journal.processor import Ending, Processor
 from journal.records import Advanced, EventEntries
@@ -29,6 +34,7 @@ from tests.journal.toy import (
     request,
     topics,
     toy,
+    until,
     valid,
 )
 
@@ -243,3 +249,25 @@ async def test_topics_get_the_settings_that_the_journal_needs(kafka_log: KafkaLo
     assert settings["retention.ms"] == "-1"
     assert settings["retention.bytes"] == "-1"
     assert settings["cleanup.policy"] == "delete"
+
+
+async def test_a_producer_that_is_given_up_sends_no_more(
+    kafka_log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+):
+    """Else what it holds would land when the replicas are back, and depose an owner."""
+    monkeypatch.setattr(kafka_log_module, "_APPEND_S", 0.5)
+    monkeypatch.setattr(kafka_log_module, "_STOP_S", 0.5)
+    await kafka_log.create([TopicSpec("few", 1)])
+    send = AIOKafkaClient.send
+
+    async def refused(client: AIOKafkaClient, node: int, request: object, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            raise NotEnoughReplicasError
+        return await send(client, node, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", refused)
+    writer = kafka_log.writer()
+    with pytest.raises(AppendInDoubt):
+        await writer.append(Place("few", 0), [Entry(b"k", b"v")])
+    await writer.close()
+    await until(lambda: not any("_sender_routine" in repr(task) for task in asyncio.all_tasks()))

@@ -112,7 +112,7 @@ async def test_a_request_lands_as_it_was_sent():
     await requests.send(INPUT, entry)
     await requests.close()
     (record,) = log.records[INPUT]
-    assert (record.key, record.value, record.headers) == entry[:3]
+    assert (record.key, record.value, record.headers) == (entry.key, entry.value, entry.headers)
 
 
 async def test_what_is_sent_while_an_append_is_under_way_goes_into_one_batch_in_its_order():

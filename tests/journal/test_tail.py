@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from journal.log import Entry, Place, PositionLost
@@ -124,7 +125,7 @@ async def test_a_key_that_is_no_text_disturbs_nobody():
     tail = a_tail(log)
     async with following(tail):
         with tail.watch("k") as watch:
-            keyless = [written(TWO)._replace(key=key) for key in (None, b"", b"\xff")]
+            keyless = [replace(written(TWO), key=key) for key in (None, b"", b"\xff")]
             log.land(ANSWERS, [*keyless, written(ONE)])
             assert await heard(watch) == [ONE]
 
@@ -145,11 +146,11 @@ async def test_what_is_no_answer_does_not_stop_the_tail_and_is_reported():
     log = await toy_log()
     tail = a_tail(log)
     good = written(ONE)
-    torn = [good._replace(value=value) for value in (b"\xff", b"{}", None)]
+    torn = [replace(good, value=value) for value in (b"\xff", b"{}", None)]
     for name, value in (("ce_source", b"nowhere"), ("ce_id", b"-1"), ("ce_id", b"9" * 30)):
         headers = [(n, value if n == name else v) for n, v in good.headers]
-        torn.append(good._replace(headers=tuple(headers)))
-    torn.append(good._replace(headers=()))
+        torn.append(replace(good, headers=tuple(headers)))
+    torn.append(replace(good, headers=()))
     before = unreadable()
     async with following(tail):
         with tail.watch("k") as watch:
@@ -164,7 +165,7 @@ async def test_what_nobody_waits_for_is_not_looked_at():
     before = unreadable()
     async with following(tail):
         with tail.watch("k") as watch:
-            log.land(ANSWERS, [written(ONE, key="j")._replace(value=b"\xff"), written(TWO)])
+            log.land(ANSWERS, [replace(written(ONE, key="j"), value=b"\xff"), written(TWO)])
             assert await heard(watch) == [TWO]
     assert unreadable() == before
 

@@ -6,6 +6,7 @@ What a client was told must be what the books say, whoever died in between.
 import asyncio
 import os
 import random
+import re
 import signal
 import sys
 import uuid
@@ -20,7 +21,7 @@ from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import Entry, Place
 from makegood.auditing import audit_at_rest
 from makegood.bank import Bank, Corner, own_database
-from makegood.client import Client
+from makegood.client import Client, Transfer
 from read_model import database
 from tests.conftest import Addresses
 
@@ -96,6 +97,55 @@ async def test_a_role_killed_under_load_loses_and_doubles_nothing(bank: Bank, ro
     assert report.violations == []
     assert report.counts.in_flight == 0
     assert report.totals["EUR"].balances == OPENING_MINOR * len(ACCOUNTS)
+
+
+async def test_reversals_that_race_while_claims_is_killed_give_back_what_was_moved_and_no_more(
+    bank: Bank,
+):
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+        money = {"amount_minor": 1_000, "currency": "EUR"}
+        originals: list[Transfer] = []
+        for number in range(4):
+            move = {"source": ACCOUNTS[number], "target": ACCOUNTS[-1], **money}
+            originals.append(await client.transfer(f"reversed-{number}", move))
+
+        async def reverse(original: Transfer, number: int) -> tuple[Transfer, int]:
+            body = {"definition": "reversal", "original": original.id, "amount_minor": 300}
+            key = f"{original.id}-{number}"
+            told = await client.transfer(key, body, original.as_of)
+            assert (await client.transfer(key, body, original.as_of))[:3] == told[:3]
+            assert told.state == "completed" or told.reason == "limit_exceeded"
+            return original, 300 if told.state == "completed" else 0
+
+        racing = [
+            asyncio.create_task(reverse(original, number))
+            for number in range(5)
+            for original in originals
+        ]
+        await bank.kill("claims-0")
+        await asyncio.sleep(0.5)
+        bank.revive("claims-0")
+        given_back = dict.fromkeys(originals, 0)
+        for original, amount in await asyncio.gather(*racing):
+            given_back[original] += amount
+        assert set(given_back.values()) == {900}
+        assert await reversed_by_hand(bank, originals[0].id, 100) == (0, "completed")
+        assert await reversed_by_hand(bank, originals[0].id, 1) == (1, "limit_exceeded")
+        report = await audited(bank)
+    assert report.violations == []
+    assert report.counts.in_flight == 0
+
+
+async def reversed_by_hand(bank: Bank, transfer: str, amount_minor: int) -> tuple[int, str]:
+    """The exit status, and the end or the reason that the command line tells."""
+    asked = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "makegood", "transfer", "reverse", transfer, str(amount_minor)),
+        *("--api", bank.url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asked.communicate()
+    word = re.search(r"limit_exceeded|completed", said.decode())
+    return asked.returncode or 0, word[0] if word else said.decode()
 
 
 def hash_of(role: str) -> int:
@@ -247,6 +297,35 @@ async def test_a_file_is_submitted_twice_and_moves_once(bank: Bank, tmp_path: Pa
     assert (status, "completed" in said) == (0, True), said
     status, said = await command("transfer", "start", "file-b", "file-a", "5000000", "EUR", **at)
     assert (status, "insufficient_funds" in said) == (1, True), said
+
+
+async def test_a_saga_is_followed_to_its_end(bank: Bank):
+    body = {
+        "definition": "scheduled_transfer",
+        "source": ACCOUNTS[0],
+        "target": ACCOUNTS[1],
+        "amount_minor": 1,
+        "currency": "EUR",
+        "execute_at": "2999-01-01T00:00:00Z",
+    }
+    async with Client(bank.url) as client:
+        saga = await client.transfer("followed", body)
+        assert saga.reason == "waiting"
+        following = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "makegood", "saga", "show", saga.id, "--follow"),
+            env={**os.environ, "COLUMNS": "160", "MAKEGOOD_API_URL": bank.url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert following.stdout is not None
+        async with asyncio.timeout(30):
+            while b" waits, " not in (line := await following.stdout.readline()):
+                assert line, "it ended before the saga did"
+        order = {"who": "ann", "why": "ticket 7"}
+        await client.order(f"/sagas/{saga.id}/cancel", "cancel-followed", order)
+        rest, _ = await asyncio.wait_for(following.communicate(), 30)
+    assert following.returncode == 0
+    assert b"cancel by ann: ticket 7" in rest
+    assert b"compensated: cancelled" in rest
 
 
 async def test_the_audit_command_says_yes_and_after_tampering_no(bank: Bank):

@@ -38,6 +38,8 @@ from messages.account import (
     OpenAccount,
     Release,
 )
+from messages.child import StartChild, UndoChild
+from messages.identity import Direction
 from messages.routing import partition_of
 from messages.saga import RecoverSaga, SagaInput, SignalSaga, StartSaga, StepApplied, StepDeclined
 from messages.wire import encode, type_name
@@ -199,11 +201,31 @@ def test_what_a_person_said_to_a_saga_is_refused():
     assert "look at it, and say it anew" in refused(letter(said, "orchestrator.input"))
 
 
+@pytest.mark.parametrize("direction", ["do", "undo"])
+def test_what_a_saga_asked_of_the_saga_that_is_its_step_is_refused(direction: Direction):
+    child = "c1" * 16
+    named: dict[str, Any] = {
+        "child_id": child,
+        "saga_id": "s1",
+        "step": "pay",
+        "effect_id": f"s1/pay/{direction}",
+        "issued_at_ms": FACTS.now_ms,
+        "direction": direction,
+    }
+    message = (
+        StartChild(**named, definition="transfer", version=1)
+        if direction == "do"
+        else UndoChild(**named)
+    )
+    told = refused(letter(message, "orchestrator.input"))
+    assert "it is a step of a saga (s1, step pay): the saga engine itself sends it again" in told
+
+
 @pytest.mark.parametrize("kind", [*get_args(AccountCommand), *get_args(SagaInput)])
 def test_every_type_is_a_request_or_is_refused(kind: Any):
     # A new type of message must be thought about here.
     moves = {Debit, Credit, CreditOnHold, Hold, Capture, Release}
-    others = {*moves, StepApplied, StepDeclined, RecoverSaga, SignalSaga}
+    others = {*moves, StepApplied, StepDeclined, RecoverSaga, SignalSaga, StartChild, UndoChild}
     assert (kind in REQUESTS) != (kind in others)
 
 

@@ -89,6 +89,13 @@ def test_graph_draws_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_graph_draws_an_svg_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["graph", "transfer@1", "--format", "svg"], result_action="return_value")
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("<svg ") and drawn.endswith("</svg>\n")
+    assert ">undo: Credit</text>" in drawn
+
+
 def test_check_says_how_much_it_has_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "check", "transfer", "--faults", "1")
     assert status == 0

@@ -52,6 +52,7 @@ def test_hostile_text_is_shown_not_obeyed() -> None:
         "started_at": "2026-01-01T00:00:00Z",
         "finished_at": None,
         "deadline_at": "2026-01-01T00:01:00Z",
+        "parent": {"id": HOSTILE, "step": HOSTILE},
         "as_of": "orchestrator.journal/0@1",
         "steps": [
             {
@@ -63,6 +64,7 @@ def test_hostile_text_is_shown_not_obeyed() -> None:
                 "answer_due_at": None,
                 "retry_at": None,
                 "result": {HOSTILE: HOSTILE},
+                "saga": None,
             }
         ],
     }

@@ -12,7 +12,8 @@ from messages.saga import (
     StepTimedOut,
 )
 from messages.wire import Codec
-from orchestrator.saga import MAX_SKEW_MS, MEMORY_HORIZON_MS, decide
+from orchestrator.saga import MEMORY_HORIZON_MS, decide
+from orchestrator.starts import MAX_SKEW_MS
 from saga_definitions.dsl import command, result_of
 from saga_definitions.registry import shipped
 from tests.orchestrator.graphs import graph, node

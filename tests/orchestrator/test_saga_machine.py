@@ -25,8 +25,8 @@ from messages.wire import Codec, encode
 from orchestrator.graph import graph_of
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import EventOutOfPlace, Finished, Saga
-from orchestrator.saga import MAX_SKEW_MS
 from orchestrator.sagas import CHUNK_BYTES
+from orchestrator.starts import MAX_SKEW_MS
 from orchestrator.timers import SLACK
 from saga_definitions.registry import Registry
 from tests.orchestrator.graphs import graph, node

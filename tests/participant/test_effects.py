@@ -12,6 +12,9 @@ from participant.outcomes import Applied, Declined, Outcome, Unknown
 
 DAY_MS = 24 * 3_600 * 1_000
 NOW_MS = 100 * DAY_MS
+ANEW_MS = NOW_MS + 7 * DAY_MS + MAX_SKEW_MS
+"""From then on nobody remembers what was done at `NOW_MS`."""
+
 EVENTS: Codec[EffectEvent] = Codec(EffectEvent)
 ASKED: dict[str, Any] = {
     "issued_at_ms": NOW_MS,
@@ -207,6 +210,45 @@ def test_what_is_too_old_to_be_remembered_is_never_done() -> None:
     assert story.when(unbook()) == "declined: effect_expired"
 
 
+@pytest.mark.parametrize(
+    "anew",
+    [
+        (book(issued_at_ms=ANEW_MS),),
+        (book(issued_at_ms=ANEW_MS), Applied()),
+        (book(issued_at_ms=ANEW_MS), Declined("full")),
+        (book(issued_at_ms=ANEW_MS), Unknown()),
+        (book(issued_at_ms=ANEW_MS + MAX_SKEW_MS + 1),),
+        (unbook(effect_id="v", issued_at_ms=ANEW_MS),),
+        (
+            book(issued_at_ms=ANEW_MS),
+            Applied(),
+            unbook(effect_id="v", issued_at_ms=ANEW_MS),
+            Applied(),
+        ),
+    ],
+    ids=["under way", "applied", "declined", "unknown", "turned away", "voided", "undone"],
+)
+def test_what_has_the_name_of_a_forgotten_effect_is_not_taken_for_it(anew: Any) -> None:
+    """The first effect can't be judged any more: neither is the second taken back in its place, nor
+    is the first one called void."""
+    story = Story().given(book(), Applied())
+    story.now_ms = ANEW_MS
+    story.given(*anew)
+    before = (dict(story.effects.under_way), dict(story.effects.known))
+    assert story.when(unbook()) == "declined: effect_expired"
+    assert (story.effects.under_way, dict(story.effects.known)) == before
+
+
+@pytest.mark.parametrize("outcome", [Unknown(), Declined("full")])
+def test_an_effect_that_is_tried_again_late_is_still_that_effect(outcome: Outcome) -> None:
+    story = Story().given(book(), outcome)
+    story.now_ms = ANEW_MS - 1
+    assert story.when(book(2)) == "the handler is asked"
+    assert story.when(unbook()) == "declined: effect_in_progress"
+    story.given(Applied())
+    assert story.when(unbook(2)) == "the handler is asked"
+
+
 def test_an_effect_is_remembered_as_long_as_its_command_may_come() -> None:
     """Applied as late as a wrong clock allows: it must outlive every command that names it."""
     story = Story()
@@ -230,9 +272,22 @@ def test_a_copy_of_a_command_from_the_future_is_not_done_later(ahead_ms: int) ->
     assert story.when(book(2, issued_at_ms=early.issued_at_ms)) == "the handler is asked"
 
 
+def test_an_early_command_under_a_forgotten_name_is_not_done_later_either() -> None:
+    story = Story()
+    for number in range(20):
+        story.given(book(effect_id=f"before-{number}"), Applied())
+    story.given(book(), Unknown())
+    story.now_ms = ANEW_MS
+    early = book(2, issued_at_ms=ANEW_MS + MAX_SKEW_MS + 1)
+    assert story.when(early) == "declined: clock_ahead"
+    story.now_ms += 1
+    assert story.when(early) == "declined: clock_ahead"
+
+
 def test_an_outcome_that_is_unknown_stays_so_when_there_is_no_room_for_a_new_attempt() -> None:
     story = Story(max_under_way=1).given(book(), Unknown(), book(effect_id="f"))
-    assert story.when(book(2)) == "declined: participant_busy"
+    # Not busy: that would say that it is not done, and its saga would end without taking it back.
+    assert story.when(book(2)) == "declined: outcome_unknown"
     story.given(Applied())
     assert story.when(enquiry(3)) == "the handler is asked what became of it"
 

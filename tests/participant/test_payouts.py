@@ -1,4 +1,5 @@
-"""Payouts on the real stack: the bank as processes, and a participant beside it."""
+"""Participants on the real stack: the bank as processes, and a participant beside it or in the
+engine's own process."""
 
 import asyncio
 import contextlib
@@ -6,22 +7,28 @@ import os
 import re
 import signal
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from devstack import ports
 from journal.kafka_log import KafkaAddress
 from makegood.bank import Bank
 from makegood.client import ApiError, Client
+from makegood.engine import InProcess, run_engine
+from makegood.settings import Settings
 from messages.participants import PAYOUTS
 from messages.payout import SendPayout
 from participant import Applied, Declined, Outcome, Unknown, serve
+from participant.serving import HandlersIncomplete
 from tests.participant.payments import balances, payout
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 
 DOCS = Path(__file__).parents[2] / "docs" / "participants.md"
+BESIDE, IN_PROCESS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @contextlib.asynccontextmanager
@@ -124,22 +131,24 @@ async def test_a_currency_without_a_settlement_account_is_refused_before_anythin
             await client.transfer("usd", payout(currency="USD"))
 
 
-async def test_the_participant_in_the_docs_does_what_it_says(bank: Bank, tmp_path: Path):
-    text = DOCS.read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    address = 'bootstrap="127.0.0.1:9092"'
-    assert address in program
-    corner = bank.corner
-    script = tmp_path / "provider.py"
-    script.write_text(
-        program.replace(address, f'bootstrap="{corner.bootstrap}", prefix="{corner.prefix}"')
-    )
-    child = await asyncio.create_subprocess_exec(
+async def started(script: Path, environment: dict[str, str]) -> Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", script),
-        env={**os.environ, "PYTHONPATH": str(DOCS.parents[1])},
+        env={**os.environ, "PYTHONPATH": str(DOCS.parents[1]), **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+
+
+async def test_the_participant_in_the_docs_does_what_it_says(bank: Bank, tmp_path: Path):
+    address = 'bootstrap="127.0.0.1:9092"'
+    assert address in BESIDE
+    corner = bank.corner
+    script = tmp_path / "provider.py"
+    script.write_text(
+        BESIDE.replace(address, f'bootstrap="{corner.bootstrap}", prefix="{corner.prefix}"')
+    )
+    child = await started(script, {})
     try:
         async with Client(bank.url, patience_s=90) as client:
             assert (await client.transfer("docs", payout())).state == "completed"
@@ -149,3 +158,61 @@ async def test_the_participant_in_the_docs_does_what_it_says(bank: Bank, tmp_pat
         child.send_signal(signal.SIGINT)
         said, _ = await asyncio.wait_for(child.communicate(), 40)
     assert said.count(b"paying 1000 EUR") == 1
+
+
+async def test_handlers_that_do_not_fit_end_the_engine_at_its_start(bank: Bank):
+    corner = bank.corner
+    settings = Settings(
+        kafka_bootstrap=corner.bootstrap, topic_prefix=corner.prefix, partitions=2, instance="none"
+    )
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(30):
+            await run_engine(settings, [InProcess(PAYOUTS, {})])
+    assert raised.group_contains(HandlersIncomplete, match="no handler for SendPayout")
+
+
+async def test_a_program_that_dies_in_its_handler_hears_the_same_effect_again_and_pays_once(
+    bank: Bank, tmp_path: Path
+):
+    """The program in the docs takes the orchestrator's place."""
+    reply = "    return Applied()\n"
+    assert reply in IN_PROCESS
+    # The deed is done, and the outcome never told.
+    (dies := tmp_path / "dies.py").write_text(
+        IN_PROCESS.replace(reply, "    await asyncio.Event().wait()\n" + reply)
+    )
+    (lives := tmp_path / "lives.py").write_text(IN_PROCESS)
+    (port,) = ports.choose(1)
+    own = {"MAKEGOOD_API_PORT": str(port), "MAKEGOOD_INSTANCE": "orchestrator-0"}
+    purchase = {
+        "definition": "purchase",
+        "source": "alice",
+        "target": "settlement-eur",
+        "amount_minor": 250,
+        "currency": "EUR",
+    }
+    async with (
+        Client(bank.url, patience_s=90) as bank_client,
+        Client(f"http://127.0.0.1:{port}", patience_s=90) as client,
+    ):
+        before = await balances(bank_client, bank)
+        await bank.kill("orchestrator-0")
+        first = await started(dies, {**bank.environment, **own})
+        assert first.stdout is not None
+        paying = asyncio.create_task(client.transfer("purchase", purchase))
+        async with asyncio.timeout(60):
+            while b" points for " not in (deed := await first.stdout.readline()):
+                assert deed, "the program ended"
+        first.kill()
+        await first.wait()
+        second = await started(lives, {**bank.environment, **own})
+        end = await paying
+        again = await client.transfer("purchase", purchase)
+        second.send_signal(signal.SIGTERM)
+        said, _ = await asyncio.wait_for(second.communicate(), 40)
+        bank.revive("orchestrator-0")
+        after = await balances(bank_client, bank)
+    assert (end.state, again.id, second.returncode) == ("completed", end.id, 0)
+    assert deed.startswith(b"250 points for alice as ")
+    assert said.count(b" points for ") == said.count(deed) == 1, "again, under the same effect id"
+    assert after == (before[0] - 250, 0, before[2] + 250)

@@ -1,4 +1,4 @@
-"""A bank of two machines without a log: what a definition does to real accounts, purely.
+"""A bank of machines without a log: what definitions do to real accounts and claims, purely.
 
 Every message arrives, in the order in which it was sent; time passes only when a test says so.
 """
@@ -6,8 +6,11 @@ Every message arrives, in the order in which it was sent; time passes only when 
 from collections import deque
 from typing import Any
 
+from account_service.ledger import DEFAULT_HORIZON_MS
 from account_service.machine import AccountMachine
 from account_service.service import INPUTS as ACCOUNT_INPUTS
+from claims.machine import ClaimsMachine
+from claims.service import INPUTS as CLAIM_INPUTS
 from journal.machine import Machine
 from journal.topics import ANSWERS
 from messages.account import (
@@ -17,10 +20,14 @@ from messages.account import (
     Deposit,
     Freeze,
     OpenAccount,
+    Unfreeze,
+    Withdraw,
 )
 from messages.saga import FINISHED, SagaEvent, SignalSaga, StartSaga, Verdict
 from orchestrator.machine import SagaMachine
 from orchestrator.service import INPUTS as SAGA_INPUTS
+from saga_definitions.dsl import Definition
+from saga_definitions.registry import Registry, shipped
 
 SAGA = "5a6a" * 8
 NOW_MS = 1_767_225_600_000
@@ -30,9 +37,13 @@ NOW_MS = 1_767_225_600_000
 class Bank:
     """`events`: of the sagas; `account_events`. Balances in minor units by account."""
 
-    def __init__(self, **balances: tuple[int, str]) -> None:
+    def __init__(self, *definitions: Definition, **balances: tuple[int, str]) -> None:
+        """`definitions`: besides those that ship."""
         self.now_ms = NOW_MS
-        self.sagas = SagaMachine()
+        ships = shipped()
+        self.definitions = Registry((*definitions, *(ships.find(one) for one in ships.names())))
+        self.sagas = SagaMachine(self.definitions)
+        self.claims = ClaimsMachine(DEFAULT_HORIZON_MS)
         self.accounts = AccountMachine()
         self.events: list[SagaEvent] = []
         self.account_events: list[AccountEvent] = []
@@ -49,14 +60,25 @@ class Bank:
     def freeze(self, account: str) -> None:
         self.order(Freeze(**self._named(account)))
 
+    def unfreeze(self, account: str) -> None:
+        self.order(Unfreeze(**self._named(account)))
+
+    def deposit(self, account: str, amount_minor: int) -> None:
+        named = self._named(account)
+        self.order(Deposit(**named, amount_minor=amount_minor, currency="EUR"))
+
+    def withdraw(self, account: str, amount_minor: int) -> None:
+        named = self._named(account)
+        self.order(Withdraw(**named, amount_minor=amount_minor, currency="EUR"))
+
     def close(self, account: str) -> None:
         self.order(CloseAccount(**self._named(account)))
 
-    def start(self, definition: str, **params: Any) -> "Bank":
+    def start(self, definition: str, saga: str = SAGA, **params: Any) -> "Bank":
         """Start a saga and let everything happen that follows at once."""
-        return self._ask(
+        return self.take(
             StartSaga(
-                saga_id=SAGA,
+                saga_id=saga,
                 tenant="bank",
                 definition=definition,
                 params=params,
@@ -66,11 +88,13 @@ class Bank:
             )
         )
 
-    def signal(self, name: str, verdict: Verdict = "approve", who: str = "bea") -> "Bank":
+    def signal(
+        self, name: str, verdict: Verdict = "approve", who: str = "bea", saga: str = SAGA
+    ) -> "Bank":
         self._names += 1
-        return self._ask(
+        return self.take(
             SignalSaga(
-                saga_id=SAGA,
+                saga_id=saga,
                 signal=name,
                 request_id=f"g{self._names}",
                 verdict=verdict,
@@ -80,19 +104,28 @@ class Bank:
 
     def wait(self, *, s: int = 0, days: int = 0) -> "Bank":
         until_ms = self.now_ms + 1_000 * s + 86_400_000 * days
-        while (due_ms := self.sagas.next_due_ms()) is not None and due_ms <= until_ms:
-            self.now_ms = max(self.now_ms, due_ms)
-            self._fold(self.sagas, self.sagas.fire(self.now_ms))
+        while (due := self._next_due()) is not None and due[0] <= until_ms:
+            self.now_ms = max(self.now_ms, due[0])
+            self._fold(due[1], due[1].fire(self.now_ms))
             self._deliver()
         self.now_ms = until_ms
         return self
 
+    def _next_due(self) -> tuple[int, Machine[Any, Any]] | None:
+        machines: tuple[Machine[Any, Any], ...] = (self.sagas, self.claims)
+        due = [(machine.next_due_ms(), machine) for machine in machines]
+        found = [(at_ms, machine) for at_ms, machine in due if at_ms is not None]
+        return min(found, key=lambda one: one[0], default=None)
+
     @property
     def state(self) -> tuple[str, str]:
         """The saga's state and reason."""
-        saga = self.sagas.sagas.get(SAGA)
-        assert saga is not None, self.events
-        return saga.state, saga.reason
+        return self.state_of(SAGA)
+
+    def state_of(self, saga: str) -> tuple[str, str]:
+        found = self.sagas.sagas.get(saga)
+        assert found is not None, self.events
+        return found.state, found.reason
 
     @property
     def balances(self) -> dict[str, int]:
@@ -115,7 +148,8 @@ class Bank:
             "issued_at_ms": self.now_ms,
         }
 
-    def _ask(self, message: Any) -> "Bank":
+    def take(self, message: Any) -> "Bank":
+        """The sagas get the message, and everything happens that follows at once."""
         self._work(self.sagas, message)
         self._deliver()
         return self
@@ -125,6 +159,8 @@ class Bank:
             topic, value = self._waiting.popleft()
             if topic == "account.input":
                 self._work(self.accounts, ACCOUNT_INPUTS.decode(value))
+            elif topic == "claims.input":
+                self._work(self.claims, CLAIM_INPUTS.decode(value))
             else:
                 self._work(self.sagas, SAGA_INPUTS.decode(value))
 
@@ -134,7 +170,10 @@ class Bank:
     def _fold(self, machine: Machine[Any, Any], events: Any) -> None:
         for event in events:
             machine.evolve(event)
-            (self.events if machine is self.sagas else self.account_events).append(event)
+            if machine is self.sagas:
+                self.events.append(event)
+            elif machine is self.accounts:
+                self.account_events.append(event)
             self._waiting.extend(
                 (out.topic, out.value) for out in machine.outputs(event) if out.topic != ANSWERS
             )

@@ -284,13 +284,16 @@ def test_a_scheduled_transfer_moves_nothing_before_its_time() -> None:
 def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> None:
     assert shipped().names() == (
         "approved_transfer",
+        "fee",
         "fx_transfer",
         "payroll",
         "payroll_all_or_none",
         "reserved_transfer",
+        "reversal",
         "scheduled_transfer",
         "split_transfer",
         "transfer",
+        "transfer_with_fee",
     )
     bank = four().start("split_transfer", **split(bob=1))
     (started,) = (event for event in bank.events if isinstance(event, SagaStarted))
