@@ -32,7 +32,7 @@ from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
 from saga_definitions.definition import Definition
 from saga_definitions.locks import check_locks
-from saga_definitions.nesting import problem_of
+from saga_definitions.nesting import MAX_LEGS, legs_given, problem_of
 from saga_definitions.order import (
     DefinitionError,
     all_before,
@@ -89,6 +89,11 @@ def compile_plan(
         by_name[step.name] = step
         if step.child is not None and (why := problem_of(name, deadline_ms, step, step.child)):
             raise DefinitionError(place, why)
+        given = sum(map(legs_given, by_name.values()))
+        if given > MAX_LEGS:
+            raise DefinitionError(
+                place, f"up to here {given} legs are given to sagas that are steps, of {MAX_LEGS}"
+            )
     after = predecessors(name, steps)
     order = in_order(name, after)
     before = all_before(order, after)

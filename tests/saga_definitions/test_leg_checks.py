@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from messages.account import Capture, Credit, CreditOnHold, Debit, Release
+from messages.child import StartChild
+from messages.claims import Claim
+from messages.participants import CLAIMS, SAGAS
 from saga_definitions.dsl import (
     Account,
     Amount,
@@ -18,9 +21,11 @@ from saga_definitions.dsl import (
     define,
     effect_of,
     leg_effect_of,
+    nested,
     result_of,
     step,
 )
+from saga_definitions.fee import FEE
 from saga_definitions.payroll import PAYROLL
 from tests.orchestrator.test_enquiries import TRIPS, Book
 
@@ -78,6 +83,10 @@ def test_only_accounts_can_be_asked_leg_by_leg_and_never_enquired_after() -> Non
     booked = ask(TRIPS, Book, traveller="ann")
     assert refused(pay(do=booked)) == ("pay.each", "only accounts can be asked leg by leg")
     assert refused(held(on_timeout="compensate"))[0] == "credit.each"
+    claim = ask(CLAIMS, Claim, resource="r", purpose="once", amount_minor=1, limit_minor=1)
+    by_hand = ask(SAGAS, StartChild, definition="fee", version=1)
+    for other in (claim, by_hand):
+        assert refused(pay(do=other)) == ("pay.each", "only accounts can be asked leg by leg")
 
 
 def test_an_effect_of_legs_is_named_leg_by_leg_and_only_of_the_same_list() -> None:
@@ -90,6 +99,37 @@ def test_an_effect_of_legs_is_named_leg_by_leg_and_only_of_the_same_list() -> No
     other = after("release", do=one, each=p.others)
     assert "of the same list" in refused(held(), pivot, other)[1]
     assert refused(held(), capture)[0] == "capture.do.amount_minor"
+
+
+def test_no_saga_is_begun_leg_by_leg_nor_given_a_leg() -> None:
+    given = {"source": p.source, "amount_minor": p.amount_minor, "currency": p.currency}
+    fee = nested("fee", FEE, given={**given, "fee_account": p.legs.leg.target}, pivot=True)
+    assert refused(fee) == (
+        "fee.given.fee_account",
+        "each.target: the step is not done for each leg",
+    )
+
+
+def test_a_saga_gives_its_children_so_many_legs_as_fit_into_its_events() -> None:
+    class ManyParams(PayParams):
+        more = Legs(most=900)
+
+    many = ManyParams()
+    money = {"source": many.source, "amount_minor": many.amount_minor, "currency": many.currency}
+
+    def paid(name: str, legs: Legs) -> Any:
+        return nested(name, PAYROLL, given={**money, "legs": legs}, irreversible=True)
+
+    first = nested("first", PAYROLL, given={**money, "legs": many.more}, pivot=True)
+    steps = (first, paid("second", many.legs))
+    fits = define("many", version=1, params=many, steps=steps)
+    assert fits.is_long
+    with pytest.raises(DefinitionError) as error:
+        define("many", version=1, params=many, steps=(*steps, paid("third", many.legs)))
+    assert (error.value.place, error.value.reason) == (
+        "many.steps.third",
+        "up to here 1100 legs are given to sagas that are steps, of 1000",
+    )
 
 
 def test_a_leg_is_taken_back_by_its_own_hold() -> None:
