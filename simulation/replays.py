@@ -22,7 +22,9 @@ def state_of(machine: Machine[Any, Any]) -> object:
         return machine.ledger
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
-    return machine.sagas.live, machine.sagas.finished
+    sagas = machine.sagas
+    asleep = {saga.id: saga for block in sagas.asleep.blocks() for saga in block.sagas()}
+    return sagas.live, sagas.finished, asleep
 
 
 async def replays(bank: Bank, journals: list[Journal]) -> list[str]:
