@@ -112,8 +112,16 @@ class Asleep:
         return saga
 
     def next_due_ms(self) -> int | None:
-        """When the first one is due: never too late, at times too early."""
+        """When the first one is due."""
+        while self._due and not self._is_current(*self._due[0]):
+            heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
+
+    def _is_current(self, due_ms: int, key: _Key) -> bool:
+        number, saga_id = key
+        if number >= 0:
+            return number in self._blocks and self._blocks[number].due_ms == due_ms
+        return saga_id in self._loose and next_due_ms(self._loose[saga_id]) == due_ms
 
     def due(self, now_ms: int) -> Saga | None:
         """A saga that is due; it stays so until it is woken."""
@@ -146,6 +154,7 @@ class Asleep:
     def _add_loose(self, saga: Saga) -> None:
         self._loose[saga.id] = saga
         heapq.heappush(self._due, (next_due_ms(saga) or 0, (-1, saga.id)))
+        self._drop_stale()
 
     def _pack(self, at_ms: int) -> None:
         """Pack those that are not due soon, as far as they fill blocks."""
@@ -165,7 +174,10 @@ class Asleep:
         for saga in sagas:
             self._block_of[hash(saga.id)] = number
             self._loose.pop(saga.id, None)
-        if len(self._due) > 2 * (len(self._blocks) + len(self._loose)) + BLOCK:
+        self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        if len(self._due) > 2 * (len(self._blocks) + len(self._loose)) + 4 * BLOCK:
             self._due = [(one.due_ms, (key, "")) for key, one in self._blocks.items()]
             self._due += [(next_due_ms(saga) or 0, (-1, saga.id)) for saga in self._loose.values()]
             heapq.heapify(self._due)

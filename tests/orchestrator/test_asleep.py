@@ -153,7 +153,7 @@ def test_sleepers_are_what_a_plain_dict_would_have(
                 assert all((next_due_ms(saga) or 0) > now_ms for saga in plain.values())
             assert len(kept) == len(plain)
             first = min((next_due_ms(saga) or 0 for saga in plain.values()), default=None)
-            assert first is None or (kept.next_due_ms() or 0) <= first
+            assert kept.next_due_ms() == first
         assert {s.id: s for block in kept.blocks() for s in block.sagas()} == plain
     finally:
         asleep.BLOCK = usual  # pyright: ignore[reportConstantRedefinition]
@@ -173,3 +173,11 @@ def test_a_sleeper_that_is_asked_about_just_before_its_time_is_not_lost() -> Non
     handle(machine, start(7), MARCH_MS - 60_000)
     assert (len(machine.sagas.asleep), list(machine.sagas.live)) == (299, ["saga-7"])
     assert Counter(fired(machine, MARCH_MS))["saga-7"] == 1
+
+
+def test_sleepers_that_are_woken_at_once_leave_nothing_behind() -> None:
+    kept, saga = Asleep(), sleeper(1, MARCH_MS)
+    for _ in range(10 * asleep.BLOCK):
+        kept.add(saga, NOW_MS)
+        assert kept.pop(saga.id) is saga
+    assert len(kept._due) <= 5 * asleep.BLOCK
