@@ -40,6 +40,7 @@ def create_app(
             sagas.saga_activity,
             sagas.get_saga,
             sagas.get_timeline,
+            sagas.get_legs,
             following.follow_saga,
             sagas.retry_saga,
             sagas.compensate_saga,

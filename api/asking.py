@@ -16,6 +16,8 @@ from api.problems import Fault, Problem, in_body, invalid
 from read_model.position import MAX_OFFSET, PositionMalformed, Token, parse
 
 MAX_BODY_BYTES: Final = 64 * 1024
+MAX_LONG_BODY_BYTES: Final = 960 * 1024
+"""Of a transfer to thousands: as much as fits into a record of the engine's input."""
 MAX_WAIT_S: Final = 30
 BODY_S: Final = 10.0
 MAX_PAGE: Final = 1_000
@@ -133,9 +135,11 @@ async def json_object(request: AnyRequest, *, optional: bool = False) -> dict[st
     if any(v.lower() != "identity" for v in _values(request, b"content-encoding")):
         raise Problem("media-type-unsupported", "the body must not be compressed")
     try:
-        found = msgspec.json.decode(body)
-        # msgspec takes the last of two equal names, others the first: money needs one reading.
-        _repeats.decode(body.decode())
+        if len(body) <= MAX_BODY_BYTES:
+            found = _decoded(body)
+        else:
+            # Tens of ms: others need not wait for it.
+            found = await asyncio.to_thread(_decoded, body)
     except RecursionError:
         raise _malformed("is nested too deeply") from None
     except _Repeated as repeated:
@@ -147,6 +151,13 @@ async def json_object(request: AnyRequest, *, optional: bool = False) -> dict[st
     if type(found) is not dict:
         raise _malformed("must be a JSON object")
     return cast("dict[str, Any]", found)
+
+
+def _decoded(body: bytes) -> Any:
+    found = msgspec.json.decode(body)
+    # msgspec takes the last of two equal names, others the first: money needs one reading.
+    _repeats.decode(body.decode())
+    return found
 
 
 def _malformed(reason: str) -> Problem:

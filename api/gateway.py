@@ -257,7 +257,7 @@ def _after(news: SagaNews, seen: Seen) -> SagaNews:
     event: SagaAnswer = seen.event
     repeated = news.repeated
     if isinstance(event, SagaCompleted):
-        return _news("completed", "", repeated, seen)
+        return _news("completed", event.reason, repeated, seen)
     if isinstance(event, SagaCompensated):
         return _news("compensated", event.reason, repeated, seen)
     if isinstance(event, SagaParked):

@@ -70,7 +70,10 @@ KINDS: Final[dict[str, Kind]] = {
         408, "The body came too slowly", "The body was not complete in time.", _SAME_KEY
     ),
     "body-too-large": Kind(
-        413, "The body is too large", "A body has at most 64 KiB.", "Send less."
+        413,
+        "The body is too large",
+        "A body has at most 64 KiB, that of a payroll 960 KiB.",
+        "Send less.",
     ),
     "media-type-unsupported": Kind(
         415,

@@ -16,6 +16,7 @@ from api.gateway import Gateway, Refused
 from api.problems import Fault, Problem, invalid
 from api.schemas import (
     ActivityView,
+    LegsPage,
     MinuteView,
     RecoveryBody,
     RecoveryView,
@@ -31,6 +32,7 @@ from api.views import (
     SAGA_ID,
     caught_up,
     check_saga_id,
+    legs_page,
     no_store,
     rfc3339,
     rfc3339_ms,
@@ -153,6 +155,27 @@ async def get_timeline(
     if page is None:
         raise unknown_saga(reached=reached)
     return Response(timeline_view(page), headers=no_store)
+
+
+@get(
+    "/sagas/{saga_id:str}/legs",
+    operation_class=looked_up("step", "state", "from", "limit"),
+    responses=documented({200: LegsPage}, 400, 404, 500, 503),
+)
+async def get_legs(request: AnyRequest, saga_id: FromPath[str], state: State) -> Response[LegsPage]:
+    """The legs of one `step`, by number, from number `from` on; only those in `state`, if it is
+    given; `limit` at most 1000 (50 if not said)."""
+    after, limit, first = after_of(request), limit_of(request), from_of(request)
+    step, wanted = request.query_params.get("step", ""), request.query_params.get("state", "")
+    check_saga_id(saga_id)
+    reached = await caught_up(state.engine, after)
+    found = await timeline.folded(state.engine, saga_id)
+    if found is None:
+        raise unknown_saga(reached=reached)
+    row, saga = found
+    if step not in saga.legs:
+        raise invalid([Fault("step", "must be a step that is done leg by leg")])
+    return Response(legs_page(row, saga, step, wanted, first, limit), headers=no_store)
 
 
 @post(

@@ -91,10 +91,24 @@ class TransferView(msgspec.Struct, frozen=True, kw_only=True):
     as_of: AsOf
 
 
+class LegsView(msgspec.Struct, frozen=True, kw_only=True):
+    """How many legs a step has, and how they stand. `pending`: not asked for yet; `under_way`: an
+    answer or another try is awaited; `in_doubt`: nobody can tell, a person has to look."""
+
+    count: int
+    pending: int
+    under_way: int
+    in_doubt: int
+    applied: int
+    refused: int
+    undone: int
+
+
 class StepView(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `attempt` counts within its direction: forward, or back once it is being undone.
 
     `after`: the steps it waits for. `answer_due_at`, `retry_at`: what it waits for now, if it does.
+    `legs`: of a step that is done leg by leg; GET .../legs tells of each of them.
     `saga`: the id of the saga that the step is, if it is one and was asked for.
     """
 
@@ -109,6 +123,27 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: str | None
     result: dict[str, Any]
     saga: str | None
+    legs: LegsView | None = None
+
+
+class LegView(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg: its number, its element of the list, and how it stands."""
+
+    leg: int
+    element: Any
+    state: StepState
+    attempt: int
+    reason: str
+
+
+class LegsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """By number. `next`: give it as ?from= for the page behind; null on the last one."""
+
+    id: str
+    step: str
+    legs: list[LegView]
+    next: int | None
+    as_of: AsOf
 
 
 class ParentView(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,15 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from api import reversals
-from api.asking import AnyRequest, after_of, caller_of, json_object, wait_preferred
+from api.asking import (
+    MAX_BODY_BYTES,
+    MAX_LONG_BODY_BYTES,
+    AnyRequest,
+    after_of,
+    caller_of,
+    json_object,
+    wait_preferred,
+)
 from api.description import asked, documented, looked_up
 from api.gateway import Gateway, Refused, SagaNews
 from api.problems import Problem, in_body, invalid
@@ -37,6 +45,7 @@ _REFUSALS: Final = {
 @post(
     "/transfers",
     status_code=202,
+    request_max_body_size=MAX_LONG_BODY_BYTES,
     operation_class=asked(TransferBody, prefers=True, reads=True),
     responses=documented(
         {200: TransferStarted, 202: TransferStarted},
@@ -59,7 +68,7 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     if definition == reversals.NAME:
         await caught_up(state.engine, after_of(request))
         params = await reversals.filled_in(state.engine, caller.tenant, params)
-    _check(definitions, definition, params)
+    _check(definitions, definition, params, len(await request.body()))
     clock: Clock = state.clock
     gateway: Gateway = state.gateway
     wait_s = wait_preferred(request)
@@ -79,8 +88,8 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     return _started(command, news, wait_s)
 
 
-def _check(definitions: Registry, definition: Any, params: dict[str, Any]) -> None:
-    """What can be seen to be wrong without the engine. Raises Problem."""
+def _check(definitions: Registry, definition: Any, params: dict[str, Any], size: int) -> None:
+    """What can be seen to be wrong without the engine. `size`: of the body. Raises Problem."""
     if type(definition) is not str:
         raise invalid([in_body("definition", "must be the name of a definition")])
     known = definitions.latest(definition)
@@ -88,6 +97,8 @@ def _check(definitions: Registry, definition: Any, params: dict[str, Any]) -> No
         names = ", ".join(definitions.names())
         detail = f"definition: must be one of {names}"
         raise Problem("definition-unknown", detail, faults=[in_body("definition", detail)])
+    if size > MAX_BODY_BYTES and not known.is_long:
+        raise Problem("body-too-large", f"a {definition} has at most {MAX_BODY_BYTES} bytes")
     faults = known.check_params(params)
     if faults:
         raise invalid([in_body(place, reason) for place, reason in faults])

@@ -11,6 +11,9 @@ from account_service.service import TOPICS as ACCOUNT
 from api.problems import Fault, Problem, invalid
 from api.schemas import (
     AccountView,
+    LegsPage,
+    LegsView,
+    LegView,
     ParentView,
     SagaView,
     StepView,
@@ -20,6 +23,7 @@ from api.schemas import (
 )
 from messages.plan import PlannedStep
 from messages.saga import SagaState
+from orchestrator.legs import Legs
 from orchestrator.progress import Saga, StepProgress, child_ids
 from orchestrator.service import TOPICS as ORCHESTRATOR
 from read_model import queries
@@ -86,13 +90,15 @@ def saga_view(row: SagaRow, saga: Saga) -> SagaView:
         deadline_at=rfc3339_ms(saga.deadline_at_ms),
         parent=None if parent is None else ParentView(id=parent.saga_id, step=parent.step),
         steps=[
-            _step_view(planned, step, children.get(planned.name))
+            _step_view(planned, step, children.get(planned.name), saga.legs.get(planned.name))
             for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
         ],
     )
 
 
-def _step_view(planned: PlannedStep, step: StepProgress, child: str | None) -> StepView:
+def _step_view(
+    planned: PlannedStep, step: StepProgress, child: str | None, legs: Legs | None
+) -> StepView:
     return StepView(
         name=planned.name,
         state=step.state,
@@ -105,7 +111,43 @@ def _step_view(planned: PlannedStep, step: StepProgress, child: str | None) -> S
         retry_at=rfc3339_ms(step.retry_at_ms) if step.retry_at_ms else None,
         result=step.result,
         saga=child,
+        legs=None if legs is None else _legs_view(legs),
     )
+
+
+def _legs_view(legs: Legs) -> LegsView:
+    return LegsView(
+        count=len(legs.letters),
+        pending=legs.pending,
+        under_way=legs.under_way,
+        in_doubt=legs.stopped,
+        applied=legs.applied,
+        refused=legs.refused,
+        undone=legs.undone,
+    )
+
+
+def legs_page(row: SagaRow, saga: Saga, step: str, state: str, first: int, limit: int) -> LegsPage:
+    """At most `limit` legs of `step` from number `first` on; `state`: only those ("": all)."""
+    legs, found, elements = saga.legs[step], list[LegView](), saga.elements(step)
+    following = None
+    for leg in range(first, len(legs.letters)):
+        progress = legs.at(leg)
+        if state and progress.state != state:
+            continue
+        if len(found) == limit:
+            following = leg
+            break
+        found.append(
+            LegView(
+                leg=leg,
+                element=elements[leg],
+                state=progress.state,
+                attempt=progress.attempt,
+                reason=progress.reason,
+            )
+        )
+    return LegsPage(id=row.saga_id, step=step, legs=found, next=following, as_of=row.as_of)
 
 
 def timeline_view(page: Page) -> Timeline:

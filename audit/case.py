@@ -9,11 +9,21 @@ from audit.effects import Effect
 
 
 class PlanStep(NamedTuple):
-    """What the audit has to know of a step; one that `waits` has no effect."""
+    """What the audit has to know of a step; one that `waits` has no effect. `legs`: how many it
+    has, if it is done leg by leg; it `collects` those that are refused."""
 
     name: str
     reversible: bool
     waits: bool = False
+    legs: int | None = None
+    collects: bool = False
+
+    @property
+    def parts(self) -> list[str]:
+        """What its effects are named after."""
+        if self.legs is None:
+            return [self.name]
+        return [f"{self.name}.{leg}" for leg in range(self.legs)]
 
 
 class Outcome(NamedTuple):
@@ -64,6 +74,8 @@ class Case(msgspec.Struct):
     skipped: frozenset[str] = frozenset()
     due: dict[str, bool | None] = {}
     barred: dict[str, str] = {}
+    awaited: int = 0
+    """Effects that the saga was told of and the accounts' journal has not told of yet."""
     is_child: bool = False
     """It is a step of another saga."""
     lost: bool = False

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
 from audit.children import Children
-from audit.conditions import due
+from audit.conditions import due, legs
 from audit.effects import Effect, Misnamed, Posting, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
@@ -146,6 +146,8 @@ class Cases:
                 step.name,
                 reversible=step.undo is not None and not step.pivot,
                 waits=step.wait is not None,
+                legs=legs(step, event.params),
+                collects=step.pivot and bool(step.each),
             )
             for step in event.plan.steps
         )
@@ -176,12 +178,15 @@ class Cases:
         effect = _effect(case, key)
         if effect.asked is None:
             self._say("step_asked", event, place, offset, f"{key} to be asked for first", "not")
+        if effect.succeeded_at < 0 and effect.applied is None and not effect.void:
+            case.awaited += 1
         effect.succeeded_at = offset
         if effect.outside and effect.applied is None:
             if event.direction == "undo" and _effect(case, f"{event.step}/do").applied is None:
                 effect.void = True
             else:
                 effect.applied, effect.applied_at = effect.asked, offset
+            case.awaited -= 1
 
     def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
         if case.due.get(event.step, True):
@@ -229,7 +234,7 @@ class Cases:
         if isinstance(event, SagaCompensated):
             case.state, case.reason = "compensated", event.reason
         else:
-            case.state, case.reason = "completed", ""
+            case.state, case.reason = "completed", event.reason
         case.finished_at, case.finished_ms = offset, event.at_ms
         self._close(case)
 
@@ -262,10 +267,12 @@ class Cases:
         if effect.revoked:
             expected = f"effect {event.effect_id} refused: its compensation came first"
             self._say("effect_voided", event, place, offset, expected, _kind(type(event)))
+        _heard(case, effect)
         effect.applied = posting or applied_by(event)
         effect.applied_in, effect.applied_at = place, offset
         self._compare(event.saga_id, effect)
-        if case.finished_at >= 0:
+        # A saga may have thousands of effects: it is not judged anew for each of them.
+        if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
     def told(self, event: Any, place: Place, offset: int) -> None:
@@ -290,14 +297,16 @@ class Cases:
         if isinstance(self.sagas.get(event.saga_id), Closed):
             return
         case = self._case(event.saga_id)
-        _effect(case, f"{event.step}/{event.direction}").void = True
+        effect = _effect(case, f"{event.step}/{event.direction}")
+        _heard(case, effect)
+        effect.void = True
         forward = _effect(case, f"{event.step}/do")
         if forward.applied is None:
             forward.revoked = True
         elif forward.applied.kind in _TAKEN_BACK_BY_NAME or voided in case.holds:
             expected = f"{voided} to be taken back: it was applied"
             self._say("effect_voided", event, place, offset, expected, "voided")
-        if case.finished_at >= 0:
+        if case.finished_at >= 0 and not case.awaited:
             self._close(case)
 
     def _compare(self, saga_id: str, effect: Effect) -> None:
@@ -360,6 +369,12 @@ def _effect(case: Case, key: str) -> Effect:
     if effect is None:
         effect = case.effects[key] = Effect()
     return effect
+
+
+def _heard(case: Case, effect: Effect) -> None:
+    """The accounts' journal tells of the effect now."""
+    if effect.succeeded_at >= 0 and effect.applied is None and not effect.void:
+        case.awaited -= 1
 
 
 def _is_applied(saga: Case | Closed | None, key: str) -> bool:

@@ -31,6 +31,14 @@ def _met(condition: Condition, params: dict[str, Any]) -> bool | None:
     return left <= right if condition.test == "<=" else left >= right
 
 
+def legs(step: PlannedStep, params: dict[str, Any]) -> int | None:
+    """How many legs the step has; None: it is not done leg by leg."""
+    if not step.each:
+        return None
+    elements = _value({"ref": step.each}, params)
+    return len(elements) if isinstance(elements, list) else 0  # pyright: ignore[reportUnknownArgumentType]
+
+
 def _value(side: Any, params: dict[str, Any]) -> Any:
     if not isinstance(side, dict):
         return side

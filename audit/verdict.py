@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from audit.case import Case
 from audit.effects import Effect
 from journal.log import Place
+from messages.saga import PARTIAL
 
 _ACCOUNTS: Final = "account.journal"
 _SAGAS: Final = "orchestrator.journal"
@@ -52,35 +53,47 @@ def _told(case: Case) -> Iterator[Problem]:
 
 
 def _completed(case: Case) -> Iterator[Problem]:
+    left_out = 0
     for step in case.steps:
         if step.name in case.skipped:
-            if _applied(case, f"{step.name}/do"):
-                expected = f"step {step.name} not applied, for it was skipped"
-                yield _at_saga(case, "step_done", case.finished_at, expected, "applied")
+            for name in step.parts:
+                if _applied(case, f"{name}/do"):
+                    expected = f"step {name} not applied, for it was skipped"
+                    yield _at_saga(case, "step_done", case.finished_at, expected, "applied")
             continue
         if step.waits:
             if step.name not in case.passed:
                 expected = f"step {step.name} to have had what it waits for"
                 yield _at_saga(case, "step_done", case.finished_at, expected, "not")
             continue
-        if not _applied(case, f"{step.name}/do"):
-            expected = f"step {step.name} applied, for the saga is completed"
+        missing = [name for name in step.parts if not _applied(case, f"{name}/do")]
+        if step.collects and len(missing) < len(step.parts):
+            left_out += len(missing)
+            missing = []
+        for name in missing:
+            expected = f"step {name} applied, for the saga is completed"
             yield _at_saga(case, "step_done", case.finished_at, expected, "not applied")
-        if _applied(case, f"{step.name}/undo"):
-            expected = f"step {step.name} to stand, for the saga is completed"
-            yield _at_saga(case, "step_done", case.finished_at, expected, "taken back")
+        for name in step.parts:
+            if _applied(case, f"{name}/undo"):
+                expected = f"step {name} to stand, for the saga is completed"
+                yield _at_saga(case, "step_done", case.finished_at, expected, "taken back")
+    reason = PARTIAL if left_out else ""
+    if case.reason != reason:
+        expected = f"completed with reason {reason!r}, for {left_out} legs were left out"
+        yield _at_saga(case, "step_done", case.finished_at, expected, repr(case.reason))
 
 
 def _compensated(case: Case) -> Iterator[Problem]:
     for step in case.steps:
-        done, undone = _applied(case, f"{step.name}/do"), _applied(case, f"{step.name}/undo")
-        if done and not undone:
-            why = "taken back" if step.reversible else "never applied: it can't be taken back"
-            expected = f"step {step.name} {why}, for the saga is compensated"
-            yield _at_saga(case, "step_undone", case.finished_at, expected, "applied")
-        if undone and not done:
-            expected = f"step {step.name} applied before it is taken back"
-            yield _at_saga(case, "step_undone", case.finished_at, expected, "only taken back")
+        for name in step.parts:
+            done, undone = _applied(case, f"{name}/do"), _applied(case, f"{name}/undo")
+            if done and not undone:
+                why = "taken back" if step.reversible else "never applied: it can't be taken back"
+                expected = f"step {name} {why}, for the saga is compensated"
+                yield _at_saga(case, "step_undone", case.finished_at, expected, "applied")
+            if undone and not done:
+                expected = f"step {name} applied before it is taken back"
+                yield _at_saga(case, "step_undone", case.finished_at, expected, "only taken back")
 
 
 def _money(case: Case) -> Iterator[Problem]:

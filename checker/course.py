@@ -14,12 +14,12 @@ from checker.participants import MovesOf
 from checker.world import NOW, PARENT, SAGA
 from messages.child import StartChild, UndoChild
 from messages.identity import effect_id, fingerprint
-from messages.plan import CommandTemplate, Condition, Plan, PlannedStep, Retry
+from messages.plan import CommandTemplate, Condition, Plan, PlannedStep, Retry, leg_name
 from messages.saga import SagaEvent, SagaInput, StartSaga
 from orchestrator import saga
-from orchestrator.graph import Node, graph_of
+from orchestrator.graph import Node, graph_of, leg_node
 from orchestrator.progress import UNSURE, Finished, Saga
-from orchestrator.references import Facts, Unresolved, path_of
+from orchestrator.references import Facts, Unresolved, path_of, within
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry
 
@@ -78,8 +78,9 @@ _FINAL: Final = ("insufficient_funds", "account_frozen", "account_closed")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One step. `refusals`: what its participant may refuse it with; `results`: what it may answer
-    with; `kin`: the steps whose effects at the participant hang together with this one's."""
+    """One step, or one leg of it. `refusals`: what its participant may refuse it with; `results`:
+    what it may answer with; `kin`: the steps whose effects at the participant hang together with
+    this one's."""
 
     node: Node
     refusals: tuple[str, ...]
@@ -98,9 +99,13 @@ class Course:
     plan: Plan
     parts: Mapping[str, Part]
     alike: Sequence[Sequence[Sequence[int]]]
-    """Classes of bundles of steps that are kin: the bundles of a class differ in nothing but names,
-    accounts and amounts."""
+    """Classes of bundles of parts, by number, that are kin: the bundles of a class differ in
+    nothing but names, accounts and amounts."""
     moves_of: MovesOf
+
+    def names(self, index: int) -> list[str]:
+        """The parts of the plan's step number `index`."""
+        return [name for name, part in self.parts.items() if part.node.index == index]
 
 
 def course_of(
@@ -115,8 +120,8 @@ def course_of(
     plan = _small(definition.plan, bounds.attempts)
     small = replace(definition, plan=plan)
     start = (_of_parent if as_child else _of_caller)(plan, dict(params))
-    nodes = graph_of(plan).nodes
-    kin = _kin(plan)
+    nodes = [node for step in graph_of(plan).nodes for node in _legs(step, params)]
+    kin = _kin(nodes)
     parts = {
         node.step.name: Part(
             node,
@@ -141,6 +146,12 @@ def _of_caller(plan: Plan, params: dict[str, Any]) -> StartSaga:
         request_id="request",
         issued_at_ms=NOW,
     )
+
+
+def _legs(node: Node, params: Mapping[str, Any]) -> list[Node]:
+    if not node.each:
+        return [node]
+    return [leg_node(node, leg) for leg in range(len(within(params, node.each[1:])))]
 
 
 def _of_parent(plan: Plan, params: dict[str, Any]) -> StartChild:
@@ -229,13 +240,15 @@ def _all_refs(step: PlannedStep) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _kin(plan: Plan) -> dict[str, frozenset[str]]:
+def _kin(nodes: Sequence[Node]) -> dict[str, frozenset[str]]:
     """Steps that use one hold have to be looked at together: one changes what another finds."""
-    kin = {step.name: frozenset((step.name,)) for step in plan.steps}
-    for step in plan.steps:
-        for field, path in _all_refs(step):
+    kin = {node.step.name: frozenset((node.step.name,)) for node in nodes}
+    for node in nodes:
+        name = node.step.name
+        for field, path in _all_refs(node.step):
             if path[0] == "effect" or (path[0] == "steps" and field == "hold_id"):
-                one = kin[step.name] | kin.get(path[1], frozenset())
+                of = leg_name(path[1], node.leg or 0) if path[-1] == "each" else path[1]
+                one = kin[name] | kin.get(of, frozenset())
                 kin.update(dict.fromkeys(one, one))
     return kin
 
@@ -244,7 +257,8 @@ def _alike(
     nodes: Sequence[Node], kin: Mapping[str, frozenset[str]], params: Mapping[str, Any]
 ) -> list[list[tuple[int, ...]]]:
     bundles = {
-        tuple(node.index for node in nodes if node.step.name in names) for names in kin.values()
+        tuple(i for i, node in enumerate(nodes) if node.step.name in names)
+        for names in kin.values()
     }
     classes: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
     for bundle in sorted(bundles):
@@ -262,8 +276,10 @@ def _shape(
         return template and msgspec.structs.replace(template, fields={})
 
     def place(other: int) -> tuple[str, int]:
-        return ("kin", bundle.index(other)) if other in bundle else ("", other)
+        # A step with legs is no part itself, and in no bundle.
+        return ("kin", own.index(other)) if other in own else ("", other)
 
+    own = [nodes[i].index for i in bundle]
     met = [holds(condition, params) for condition in node.step.when]
     plan = Plan("", 0, 0, tuple(other.step for other in nodes))
     is_read = any(_results(plan, node.step)) or None in met
@@ -277,7 +293,7 @@ def _shape(
         when=(),
     )
     before = [place(i) for i in node.after]
-    behind = [place(other.index) for other in nodes if node.index in other.after]
+    behind = [place(i) for i in {other.index for other in nodes if node.index in other.after}]
     return (msgspec.json.encode(step), tuple(met), tuple(sorted(before)), tuple(sorted(behind)))
 
 

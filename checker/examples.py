@@ -10,7 +10,7 @@ from typing import Any, Final
 from checker.course import holds
 from checker.exploration import CannotCheck
 from checker.world import NOW, PASSED
-from orchestrator.references import path_of
+from orchestrator.references import path_of, within
 from saga_definitions.dsl import Definition
 from saga_definitions.params import (
     Account,
@@ -34,7 +34,8 @@ def example_params(
     definition: Definition, given: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """`given`, and for the other required parameters the first values that obey the rules: once for
-    every way in which the conditions on parameters can turn out, as far as values were found.
+    every way in which the conditions on parameters can turn out, and every number of legs of the
+    steps that are done leg by leg, as far as values were found.
 
     Raises `CannotCheck` when none are found.
     """
@@ -43,12 +44,15 @@ def example_params(
     choices = [_values(definition, param, number) for number, param in enumerate(missing)]
     names = [param.name for param in missing]
     conditions = [condition for step in definition.plan.steps for condition in step.when]
-    found: dict[tuple[bool | None, ...], dict[str, Any]] = {}
-    for values in islice(product(*choices), _TRIES if conditions else None):
+    lists = [step.each.split(".")[1:] for step in definition.plan.steps if step.each]
+    found: dict[tuple[bool | int | None, ...], dict[str, Any]] = {}
+    for values in islice(product(*choices), _TRIES if conditions or lists else None):
         params = {**given, **dict(zip(names, values, strict=True))}
         if not definition.check_params(params):
-            found.setdefault(tuple(holds(one, params) for one in conditions), params)
-            if not conditions:
+            case = [holds(one, params) for one in conditions]
+            counts = [len(within(params, path)) for path in lists]
+            found.setdefault((*case, *counts), params)
+            if not conditions and not lists:
                 break
     if not found:
         first = {name: values[0] for name, values in zip(names, choices, strict=True)}

@@ -20,7 +20,7 @@ from checker.course import BOUNDS, ENGINE, Bounds, Course, Engine, course_of
 from checker.happenings import Happening, happenings, without_spent
 from checker.participants import Moves, MovesOf, held, moved, transit
 from checker.rules import wrong_with_event, wrong_with_happening, wrong_with_moment
-from checker.world import NOW, SAGA, Order, World, content, order_of, with_due
+from checker.world import NOW, SAGA, Order, World, content, order_of, places, with_due
 from messages.plan import Plan
 from messages.saga import SagaEvent, StartRefused, StepRequested
 from orchestrator.progress import TIMED_OUT, UNSURE
@@ -280,8 +280,13 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
     """
     saga = world.saga
     whole = msgspec.structs.replace(
-        saga, plan=_NO_PLAN, params={}, steps=(), parked_step="", reason=""
+        saga, plan=_NO_PLAN, params={}, steps=(), legs={}, parked_step="", reason=""
     )
+    of_legs = [
+        _encode(step)
+        for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
+        if planned.each
+    ]
     around: dict[str, list[tuple[Any, ...]]] = {name: [] for name in course.parts}
     asked: set[str] = set()
     for o in world.orders:
@@ -294,7 +299,7 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
         told = e[1:4] if e.order.effect in asked else e[1:2]
         around[e.order.step].append(("effect", e.order.direction, _unusual(e.order), *told))
     parts: list[tuple[Any, ...]] = []
-    for name, step in zip(course.parts, saga.steps, strict=True):
+    for name, step in places(saga):
         # Which saga a step means this time is a name only.
         reason = step.reason if step.reason in _TELLING else "refused"
         if reason != step.reason or step.life:
@@ -303,7 +308,7 @@ def _key(course: Course, world: World) -> tuple[Any, ...]:
     ordered = (
         tuple(sorted(tuple(parts[i] for i in bundle) for bundle in alike)) for alike in course.alike
     )
-    return (_encode(whole), world.now_ms, *ordered)
+    return (_encode(whole), *of_legs, world.now_ms, *ordered)
 
 
 def _unusual(order: Order) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from checker.course import Course
 from checker.happenings import Happening
 from checker.participants import NO_HOLD, held, moved, transit
-from checker.world import World, order_of
+from checker.world import World, order_of, places
 from messages.child import ParentAnswered, ParentAsked
 from messages.saga import (
     FINISHED,
@@ -106,14 +106,15 @@ def _wrong_request(course: Course, world: World, event: StepRequested) -> str:
         return f"{event.step} is asked for the {event.attempt}th time, its policy allows {allowed}"
     steps = course.plan.steps
     if event.direction == "do":
-        is_unknown = world.saga.steps[part.node.index].reason == TIMED_OUT
+        is_unknown = world.saga.at(part.node).reason == TIMED_OUT
         if is_unknown and part.node.step.on_timeout == "enquire" and not order.is_enquiry:
             return f"{event.step} is sent again although its outcome is unknown"
         early = [steps[i].name for i in part.node.after if not _is_met(course, world, i)]
         return f"{event.step} is asked for before {early[0]} is applied" if early else ""
     for i in part.node.dependants:
-        if world.may_be_done(steps[i].name):
-            return f"{event.step} is taken back before {steps[i].name}, which depends on it"
+        for later in course.names(i):
+            if world.may_be_done(later):
+                return f"{event.step} is taken back before {later}, which depends on it"
     for name, other in course.parts.items():
         if not other.node.reversible and world.may_be_done(name):
             return (
@@ -128,7 +129,13 @@ def _is_met(course: Course, world: World, index: int) -> bool:
     step, planned = world.saga.steps[index], course.plan.steps[index]
     if planned.do is None:
         return step.state in ("succeeded", "skipped")
-    return step.state == "skipped" or _is_done(world, planned.name)
+    if step.state == "skipped":
+        return True
+    names = course.names(index)
+    done = [name for name in names if _is_done(world, name)]
+    # What is paid leg by leg may leave out those who refuse, but not all of them.
+    left_out = planned.each and planned.pivot and done
+    return all(name in done or (left_out and not world.may_be_done(name)) for name in names)
 
 
 def _is_done(world: World, step: str) -> bool:
@@ -177,9 +184,12 @@ def wrong_with_moment(course: Course, world: World) -> str:
             if place in twice:
                 return f"{effect.order.step} is applied twice, under two effect ids"
             twice.add(place)
-    for planned, step in zip(course.plan.steps, saga.steps, strict=True):
-        if planned.do is not None and (wrong := _wrong_belief(world, planned.name, step)):
+    for name, step in places(saga):
+        if course.parts[name].node.do is not None and (wrong := _wrong_belief(world, name, step)):
             return wrong
+    for planned in course.plan.steps:
+        if planned.each and saga.legs[planned.name].under_way > planned.width:
+            return f"more than {planned.width} legs of {planned.name} are under way"
     wanted_back = saga.parent is not None and saga.parent.direction == "undo"
     if wanted_back and not (saga.heading_back or saga.state == "compensated"):
         return f"the parent takes the saga back, and it is {saga.state}"
@@ -213,11 +223,7 @@ def wrong_with_happening(happening: Happening, after: World) -> str:
         return "an answer leaves no event"
     if not isinstance(answer, StepApplied) or after.saga.state in FINISHED:
         return ""
-    step = next(
-        step
-        for planned, step in zip(after.saga.plan.steps, after.saga.steps, strict=True)
-        if planned.name == answer.step
-    )
+    step = dict(places(after.saga))[answer.step]
     if step.direction == answer.direction and step.state not in ("succeeded", "undone"):
         return f"{answer.step} is known to be applied, and the saga does not believe it"
     return ""

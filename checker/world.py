@@ -4,6 +4,7 @@ Times are taken out of the saga: a timer is set or it is not, and which of those
 first is open. So a moment is equal to another one whatever the clock says.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
@@ -11,8 +12,10 @@ import msgspec
 
 from messages.identity import Direction
 from messages.participant import Enquire
+from messages.plan import leg_name
 from messages.saga import StepApplied, StepDeclined, StepRequested
 from messages.wire import type_name
+from orchestrator.legs import Legs
 from orchestrator.progress import Saga, StepProgress
 
 SAGA: Final = "saga"
@@ -166,26 +169,48 @@ Timer = tuple[str, str]
 """(step, field of its progress), or ("", field of the saga)."""
 
 
+def places(saga: Saga) -> Iterator[tuple[str, StepProgress]]:
+    """How each step stands, and instead of one that is done leg by leg each of its legs."""
+    for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
+        if not planned.each:
+            yield planned.name, step
+            continue
+        legs = saga.legs[planned.name]
+        for leg in range(len(legs.letters)):
+            yield leg_name(planned.name, leg), legs.at(leg)
+
+
 def timers(saga: Saga) -> list[Timer]:
     """The timers that are set."""
     found = [("", name) for name in _SAGA_TIMES if name not in _STAMPS and getattr(saga, name)]
-    for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
+    for place, step in places(saga):
         found += [
-            (planned.name, name)
-            for name in _STEP_TIMES
-            if name not in _STAMPS and getattr(step, name)
+            (place, name) for name in _STEP_TIMES if name not in _STAMPS and getattr(step, name)
         ]
     return found
 
 
 def with_due(saga: Saga, due: list[Timer]) -> Saga:
     """The saga when the timers `due` have come up; with none, as it is kept in a `World`."""
-    steps: list[StepProgress] = []
-    for planned, step in zip(saga.plan.steps, saga.steps, strict=True):
-        changes = _changes(step, _STEP_TIMES, planned.name, due)
-        steps.append(msgspec.structs.replace(step, **changes) if changes else step)
+    steps = [
+        _with_due_step(step, planned.name, due)
+        for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
+    ]
+    legs = {name: _with_due_legs(legs, name, due) for name, legs in saga.legs.items()}
     changes = _changes(saga, _SAGA_TIMES, "", due)
-    return msgspec.structs.replace(saga, steps=tuple(steps), **changes)
+    return msgspec.structs.replace(saga, steps=tuple(steps), legs=legs, **changes)
+
+
+def _with_due_step(step: StepProgress, place: str, due: list[Timer]) -> StepProgress:
+    changes = _changes(step, _STEP_TIMES, place, due)
+    return msgspec.structs.replace(step, **changes) if changes else step
+
+
+def _with_due_legs(legs: Legs, step: str, due: list[Timer]) -> Legs:
+    still_open = {
+        leg: _with_due_step(one, leg_name(step, leg), due) for leg, one in legs.open.items()
+    }
+    return msgspec.structs.replace(legs, open=still_open)
 
 
 def _changes(

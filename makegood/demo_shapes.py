@@ -1,4 +1,5 @@
-"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones.
+"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones
+and a payroll.
 
 They are few, so each is shown; what has to come of them is known beforehand.
 """
@@ -72,6 +73,18 @@ def shapes(now: datetime) -> list[Shape]:
                 "quote_ends_at": (now + timedelta(minutes=5)).isoformat(),
                 "source_liquidity": "liquidity-eur",
                 "target_liquidity": "liquidity-jpy",
+            },
+            "completed",
+        ),
+        Shape(
+            "200 at once, half of them closed",
+            {
+                "definition": "payroll",
+                "amount_minor": 2_000,
+                "legs": [
+                    {"target": f"shapes-{('one', 'closed')[leg % 2]}", "amount_minor": 10}
+                    for leg in range(200)
+                ],
             },
             "completed",
         ),

@@ -63,11 +63,26 @@ def steps(saga: Fields) -> Table:
             str(step["attempt"] or ""),
             step["reason"],
             step["answer_due_at"] or step["retry_at"] or "",
-            f"saga {step['saga']}" if step["saga"] else _plain(step["result"] or ""),
+            _outcome(step),
         )
         # Text, for a table takes square brackets in a str as markup.
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def _outcome(step: Fields) -> str:
+    if step["saga"]:
+        return f"saga {step['saga']}"
+    return _plain(step["result"]) if step["result"] else _legs(step.get("legs"))
+
+
+def _legs(legs: Fields | None) -> str:
+    """`120 of 10,000 legs applied, 3 refused, 100 under way`; empty where there are none."""
+    if not legs:
+        return ""
+    others = ("refused", "undone", "under_way", "in_doubt")
+    told = [f"{legs[name]:,} {name.replace('_', ' ')}" for name in others if legs[name]]
+    return ", ".join((f"{legs['applied']:,} of {legs['count']:,} legs applied", *told))
 
 
 def line(entry: Fields, started_at: str) -> Text:

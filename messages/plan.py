@@ -7,6 +7,10 @@ A path goes on into lists and objects: `params.legs.0.target`.
 `{"ref": "params.currency", "among": {"EUR": "nostro-eur"}}` looks the value up in a table.
 `{"ref": "child.pay"}` is the id of the saga that step `pay` is. A field named `params.source` is
 the member `source` of the object `params`.
+
+A step with `each` is done once for every element of a list: its legs are named `pay.0`, `pay.1` and
+so on. In their templates `{"ref": "each.target"}` is a field of the leg's element, and
+`{"ref": "effect.hold.each"}` the effect id of the same leg of step `hold`.
 """
 
 from typing import Any, Literal
@@ -79,6 +83,9 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
     `undo` None means irreversible: nothing to take back. After the pivot a saga only goes forward.
     `undo_cases`: what to send instead of `undo` when the step's result holds, in the field
     `undo_by`, one of these texts. `undo` itself must do when there is no result.
+    `each`: path of the list for whose elements the step is done, at most `width` at a time. As the
+    pivot it collects what is refused, and is done when one leg is applied at least; before the
+    pivot one leg that is refused refuses it all; after the pivot all legs must be applied.
     `undo_retry` tries again on every refusal that is not in doubt; its `retryable` is empty.
     `when`: a step of which not all hold is skipped. `by`: path of the instant (RFC 3339) after
     which the step is not asked for any more, but refused.
@@ -100,6 +107,8 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     undo_by: str = ""
     undo_cases: dict[str, CommandTemplate] = {}
+    each: str = ""
+    width: int = 0
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -108,3 +117,8 @@ class Plan(msgspec.Struct, frozen=True):
     deadline_ms: int
     steps: tuple[PlannedStep, ...]
     """In an order in which every step comes after those it waits for."""
+
+
+def leg_name(step: str, leg: int) -> str:
+    """The name of one leg of a step with `each`; no step can be called so."""
+    return f"{step}.{leg}"

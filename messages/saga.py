@@ -28,6 +28,8 @@ SagaState = Literal["running", "compensating", "completed", "compensated", "park
 FINISHED: frozenset[SagaState] = frozenset(("completed", "compensated"))
 WAITING: Final = "waiting"
 """The reason that is told of a running saga that waits for a signal or a time."""
+PARTIAL: Final = "partial"
+"""The reason of a completed saga some of whose legs were refused."""
 
 
 class StartSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartSaga.v1"):
@@ -222,8 +224,11 @@ class CompensationStarted(
 
 
 class SagaCompleted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaCompleted.v1"):
+    """`reason` empty: every step is done; `PARTIAL`: but for legs that were refused."""
+
     saga_id: str
     at_ms: int
+    reason: str = ""
 
 
 class SagaCompensated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaCompensated.v1"):

@@ -15,6 +15,7 @@ from messages.identity import Direction, child_id, effect_id
 from messages.participant import Enquire
 from messages.plan import AwaitSignal, Retry
 from messages.saga import (
+    PARTIAL,
     CompensationStarted,
     SagaCompensated,
     SagaCompleted,
@@ -27,9 +28,10 @@ from messages.saga import (
     StepWaiting,
 )
 from messages.wire import encode, type_name
-from orchestrator.graph import Graph, Node, graph_of
+from orchestrator.fan import legs_to_ask, legs_to_take_back, lost_leg, stuck_leg
+from orchestrator.graph import Graph, Node, graph_of, leg_node
 from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, foresee
-from orchestrator.references import Facts, Unresolved
+from orchestrator.references import Facts, Unresolved, within
 
 REPLY_TO: Final = "orchestrator.input"
 ENQUIRE: Final = type_name(Enquire)
@@ -81,13 +83,22 @@ def _forward(draft: Draft) -> None:
         if step.state in DONE:
             continue
         done = False
+        if node.each and step.state == "requested":
+            stuck = stuck_leg(node, draft.saga.legs[node.of])
+            if stuck is not None:
+                leg = leg_node(node, stuck)
+                _fail(draft, leg, draft.saga.at(leg))
+                return
+            ready.append(node)
         if step.state in ("refused", "timed_out") and not step.retry_at_ms:
             _fail(draft, node, step)
             return
         if step.state == "pending" and all(steps[i].state in DONE for i in node.after):
             ready.append(node)
     if done:
-        draft.add(SagaCompleted(saga_id=draft.saga.id, at_ms=draft.now_ms))
+        partial = any(legs.refused for legs in draft.saga.legs.values())
+        reason = PARTIAL if partial else ""
+        draft.add(SagaCompleted(saga_id=draft.saga.id, at_ms=draft.now_ms, reason=reason))
         _tell_parent(draft)
         return
     begun = [_begin(draft, node) for node in ready]
@@ -97,10 +108,10 @@ def _forward(draft: Draft) -> None:
 
 def _begin(draft: Draft, node: Node) -> bool:
     """Skip a step, wait, or ask for it. False: it is skipped or refused, so look again."""
-    if node.free:
-        return request(draft, node, "do", 1)
+    if node.free or draft.saga.steps[node.index].state == "requested":
+        return _ask(draft, node)
     saga, now_ms, name, wait = draft.saga, draft.now_ms, node.step.name, node.step.wait
-    facts = _facts(draft)
+    facts = _facts(draft, node)
     try:
         if not all(facts.meet(condition) for condition in node.step.when):
             draft.add(StepSkipped(saga_id=saga.id, at_ms=now_ms, step=name))
@@ -109,7 +120,7 @@ def _begin(draft: Draft, node: Node) -> bool:
             _refuse(draft, node, "do", 1, TOO_LATE, f"it is later than {'.'.join(node.by)}")
             return False
         if wait is None:
-            return request(draft, node, "do", 1)
+            return _ask(draft, node)
         signal = isinstance(wait, AwaitSignal)
         # A time that is past is over now: 0 would stand for no timer at all.
         until_ms = now_ms + (
@@ -120,6 +131,14 @@ def _begin(draft: Draft, node: Node) -> bool:
         return False
     draft.add(StepWaiting(saga_id=saga.id, at_ms=now_ms, step=name, until_ms=until_ms))
     return True
+
+
+def _ask(draft: Draft, node: Node) -> bool:
+    """Ask for a step, or for as many of its legs as may be under way. False: one is refused."""
+    if not node.each:
+        return request(draft, node, "do", 1)
+    asked = [request(draft, leg, "do", 1) for leg in legs_to_ask(draft.saga, node)]
+    return all(asked)
 
 
 def _fail(draft: Draft, node: Node, step: StepProgress) -> None:
@@ -151,6 +170,16 @@ def _doubt(node: Node, step: StepProgress) -> str:
     return ""
 
 
+def _trouble(node: Node, step: StepProgress) -> tuple[str, Node, str]:
+    """Why the way back ends here: a reason, where, and what was answered."""
+    doubt = _doubt(node, step)
+    if doubt:
+        return doubt, node, ""
+    if step.reason == TIMED_OUT:
+        return OUTCOME_UNKNOWN, node, ""
+    return COMPENSATION_FAILED, node, step.reason
+
+
 def _backward(draft: Draft) -> None:
     nodes, steps = draft.graph.nodes, draft.saga.steps
     for node, step in zip(nodes, steps, strict=True):
@@ -158,28 +187,36 @@ def _backward(draft: Draft) -> None:
         if doubt:
             return _park(draft, doubt, node)
         if step.state == "undo_failed":
-            if step.reason == TIMED_OUT:
-                return _park(draft, OUTCOME_UNKNOWN, node)
-            return _park(draft, COMPENSATION_FAILED, node, step.reason)
+            return _park(draft, *_trouble(node, step))
         if node.step.pivot and step.state == "succeeded":
             return _park(draft, PIVOT_PASSED, node)
+        if node.each and (lost := lost_leg(draft.saga.legs[node.of])) is not None:
+            leg = leg_node(node, lost)
+            return _park(draft, *_trouble(leg, draft.saga.at(leg)))
     settled = [_settled(node, step) for node, step in zip(nodes, steps, strict=True)]
     if all(settled):
         saga = draft.saga
         draft.add(SagaCompensated(saga_id=saga.id, at_ms=draft.now_ms, reason=saga.reason))
         return _tell_parent(draft)
     undo = [
-        node
+        one
         for node, step in zip(nodes, steps, strict=True)
-        if node.reversible
-        # A saga settles by itself what it has not finished: it needs no waiting for.
-        and step.state in (("succeeded", "timed_out", "requested") if node.nested else _UNDOABLE)
-        and all(settled[i] for i in node.dependants)
+        if node.reversible and all(settled[i] for i in node.dependants)
+        for one in _to_take_back(draft.saga, node, step)
     ]
     built = [request(draft, node, "undo", 1) for node in reversed(undo)]
     if not all(built):
         _backward(draft)
     return None
+
+
+def _to_take_back(saga: Saga, node: Node, step: StepProgress) -> Sequence[Node]:
+    """What of a reversible step can be taken back now."""
+    if node.each:
+        return legs_to_take_back(saga, node)
+    # A saga settles by itself what it has not finished: it needs no waiting for.
+    undoable = (*_UNDOABLE, "requested") if node.nested else _UNDOABLE
+    return (node,) if step.state in undoable else ()
 
 
 def _settled(node: Node, step: StepProgress) -> bool:
@@ -228,16 +265,17 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
     """Ask for a step or its undo. False: its command can't be built, which refuses the step."""
     saga, now_ms, name = draft.saga, draft.now_ms, node.step.name
     # A result stays as it is once the undo is asked for, so every attempt is the same command.
-    template = node.do if direction == "do" else node.undo_for(saga.steps[node.index].result)
+    step = saga.at(node)
+    template = node.do if direction == "do" else node.undo_for(step.result)
     assert template is not None
     try:
-        fields = template.fields(_facts(draft))
+        fields = template.fields(_facts(draft, node))
     except Unresolved as unresolved:
         _refuse(draft, node, direction, attempt, COMMAND_UNRESOLVED, str(unresolved))
         return False
     key: str = fields[template.key]
     kind = template.type
-    if direction == "do" and _asks_for_outcome(node, saga.steps[node.index]):
+    if direction == "do" and _asks_for_outcome(node, step):
         kind, fields = ENQUIRE, {"key": key, "command": template.type}
     command = {
         "type": kind,
@@ -300,15 +338,18 @@ def _refuse(
     )
 
 
-def _facts(draft: Draft) -> Facts:
+def _facts(draft: Draft, node: Node) -> Facts:
     saga = draft.saga
     results = [
         (other.step.name, step.result)
         for other, step in zip(draft.graph.nodes, saga.steps, strict=True)
         if step.result
     ]
-    children = {node.step.name: _next_child(draft, node) for node in draft.graph.nested}
-    return Facts(saga.id, saga.params, results, children)
+    children = {other.step.name: _next_child(draft, other) for other in draft.graph.nested}
+    if node.leg is None:
+        return Facts(saga.id, saga.params, results, children)
+    element = within(saga.params, (*node.each[1:], str(node.leg)))
+    return Facts(saga.id, saga.params, results, children, node.leg, element)
 
 
 def _next_child(draft: Draft, node: Node) -> str:

@@ -7,8 +7,10 @@ share one plan and one graph, also after a restart, when every event brings its 
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from messages.child import START_CHILD
-from messages.plan import AwaitTime, CommandTemplate, Plan, PlannedStep
+from messages.plan import AwaitTime, CommandTemplate, Plan, PlannedStep, leg_name
 from orchestrator.references import Facts, Path, Unresolved, reference_of
 
 MAX_GRAPHS: Final = 1_024
@@ -51,7 +53,10 @@ class Node:
     """A step in its graph. `after`: direct predecessors; `dependants`: all that come after it,
     near and far; `reversible`: it can be taken back, also when its outcome is unknown; `do` None:
     it waits, and has no effect. `free`: nothing has to be looked at before `do` is sent. `nested`:
-    it is a saga itself."""
+    it is a saga itself.
+
+    `each`: path of the list for whose elements it is done. One leg of it is a node of its own (see
+    `leg_node`): `leg` is its number, and `of` the step's name in either."""
 
     index: int
     step: PlannedStep
@@ -66,6 +71,14 @@ class Node:
     not_by: Path
     free: bool
     nested: bool
+    each: Path
+    of: str
+    leg: int | None = None
+
+    @property
+    def insists(self) -> bool:
+        """Whether a leg that was refused for good has to be applied all the same."""
+        return not (self.reversible or self.step.pivot)
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -90,6 +103,40 @@ class Graph:
     outside: tuple[Node, ...]
     nested: tuple[Node, ...]
     revocable: bool
+
+    def find(self, name: str) -> Node | None:
+        """The step of this name, or the leg; whether there are so many legs the saga knows."""
+        node = self.by_name.get(name)
+        if node is not None:
+            return node
+        of, _, leg = name.rpartition(".")
+        node = self.by_name.get(of)
+        if node is None or not node.each or not (leg.isascii() and leg.isdecimal()):
+            return None
+        return leg_node(node, int(leg)) if len(leg) < 10 and leg == str(int(leg)) else None
+
+
+def leg_node(node: Node, leg: int) -> Node:
+    """One leg of a step with `each`, under its own name."""
+    # Not `dataclasses.replace`, which costs ten times as much: this is done for every event.
+    return Node(
+        node.index,
+        msgspec.structs.replace(node.step, name=leg_name(node.of, leg)),
+        node.do,
+        node.undo,
+        node.undo_cases,
+        node.after,
+        node.dependants,
+        node.reversible,
+        node.by,
+        node.until,
+        node.not_by,
+        node.free,
+        node.nested,
+        node.each,
+        node.of,
+        leg,
+    )
 
 
 _by_identity: dict[int, Graph] = {}
@@ -147,6 +194,8 @@ def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set
         not_by=() if wait is None or isinstance(wait, AwaitTime) else _path(wait.not_by),
         free=not (step.when or step.by or wait),
         nested=step.do is not None and step.do.type == START_CHILD,
+        each=_path(step.each),
+        of=step.name,
     )
 
 

@@ -75,10 +75,11 @@ class SagaMachine:
         return event.saga_id
 
     def next_due_ms(self) -> int | None:
-        return self.timers.next_due_ms()
+        due = (self.timers.next_due_ms(), self.sagas.asleep.next_due_ms())
+        return min((at_ms for at_ms in due if at_ms is not None), default=None)
 
     def fire(self, now_ms: int) -> Sequence[SagaEvent]:
-        saga = self.timers.due(now_ms)
+        saga = self.timers.due(now_ms) or self.sagas.asleep.due(now_ms)
         return () if saga is None else on_time(saga, now_ms)
 
     def snapshot(self) -> Iterator[bytes]:

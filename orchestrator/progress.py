@@ -4,13 +4,13 @@ Nothing is decided here. `evolve` is total over the events that `saga.py` can de
 journal folds to the same saga for everyone; a saga's timers are fields of it (`next_due_ms`).
 """
 
+from collections.abc import Iterator
 from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
 from messages.child import ChildRefused, ParentAnswered, ParentAsked, ParentStep
-from messages.identity import Direction, child_id
-from messages.participant import EFFECT_UNKNOWN
+from messages.identity import child_id
 from messages.plan import Plan
 from messages.saga import (
     FINISHED,
@@ -39,77 +39,33 @@ from messages.saga import (
     StepWaiting,
     WaitEnded,
 )
-from orchestrator.graph import graph_of
+from orchestrator.graph import Node, graph_of, leg_node
+from orchestrator.legs import Legs, begun, whole
+from orchestrator.references import within
+from orchestrator.step import (
+    DONE,
+    TIMED_OUT,
+    UNSURE,
+    StepProgress,
+    StepState,
+    failed,
+    requested,
+    succeeded,
+    turned_back,
+)
 
-StepState = Literal[
-    "pending",
-    "requested",
-    "succeeded",
-    "refused",
-    "timed_out",
-    "undoing",
-    "undone",
-    "undo_failed",
-    "skipped",
-    "waiting",
-]
-DONE: Final[frozenset[StepState]] = frozenset(("succeeded", "skipped"))
-"""What a step's successors wait for while the saga goes forward."""
-
-_UNDO: Final[frozenset[StepState]] = frozenset(("undoing", "undone", "undo_failed"))
-
-UNSURE: Final = frozenset(("effect_expired", "effect_reused", EFFECT_UNKNOWN))
-"""Refusals that leave open whether the effect was applied, or will be."""
-
-TIMED_OUT: Final = "step_timeout"
-"""The reason of a step that nobody answered: its outcome is unknown."""
+__all__ = ["DONE", "TIMED_OUT", "UNSURE", "StepProgress", "StepState"]
 
 REJECTED: Final = "rejected"
 """The reason of a step whose signal says no."""
 
 
-class StepProgress(msgspec.Struct, frozen=True, array_like=True):
-    """One step. `attempt` counts for the direction it is in; `first_at_ms` is when the forward
-    effect was first asked for, also while it is taken back (see `messages.account.Asked`).
-
-    At most one of `timeout_at_ms` (an answer is awaited, or the end of `waiting`) and
-    `retry_at_ms` (the next attempt is awaited) is set; with neither, `refused`, `timed_out` and
-    `undo_failed` are final. `reason` is the last refusal's, or `TIMED_OUT`. `life`: of a step that
-    is a saga, which one: see `messages.identity.child_id`.
-    """
-
-    state: StepState = "pending"
-    attempt: int = 0
-    first_at_ms: int = 0
-    timeout_at_ms: int = 0
-    retry_at_ms: int = 0
-    reason: str = ""
-    result: dict[str, Any] = {}
-    life: int = 0
-
-    @property
-    def direction(self) -> Direction:
-        return "undo" if self.state in _UNDO else "do"
-
-    @property
-    def next_life(self) -> int:
-        """Of the next attempt: a saga that was declined stays so, trying again begins another."""
-        return self.life + (self.state == "refused" and self.reason not in UNSURE)
-
-    @property
-    def open(self) -> bool:
-        """Whether the step was asked for and its outcome is not settled."""
-        if self.state == "refused":
-            return self.retry_at_ms > 0 or self.reason in UNSURE
-        return self.state in ("requested", "timed_out", "undoing", "undo_failed")
-
-
 class Saga(msgspec.Struct, frozen=True, kw_only=True):
-    """One saga. `reason`: why it turned back. `steps` is parallel to `plan.steps`.
+    """One saga. `reason`: why it turned back, or `PARTIAL`. `steps` is parallel to `plan.steps`.
 
     `deadline_at_ms` counts from the start, or from the end of the last wait. `signals`: request
-    id and digest of each signal that was accepted. `parent`: the step that it is, and which of its
-    attempts is to be answered.
+    id and digest of each signal that was accepted. `legs`: of the steps that have some, by name.
+    `parent`: the step that it is, and which of its attempts is to be answered.
     """
 
     id: str
@@ -126,6 +82,36 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     parked_reason: str = ""
     signals: tuple[tuple[str, str], ...] = ()
     parent: ParentStep | None = None
+    legs: dict[str, Legs] = {}
+
+    def at(self, node: Node) -> StepProgress:
+        """How a step stands, or one leg of it."""
+        if node.leg is None:
+            return self.steps[node.index]
+        return self.legs[node.of].at(node.leg)
+
+    def has(self, node: Node) -> bool:
+        """Whether the step takes an answer: one with legs takes none itself."""
+        if node.leg is None:
+            return not node.each
+        return node.leg < len(self.legs[node.of].letters)
+
+    def is_settled(self, node: Node) -> bool:
+        """Whether it is a leg whose outcome stands."""
+        return node.leg is not None and self.legs[node.of].is_settled(node.leg)
+
+    def elements(self, name: str) -> Any:
+        """The list for whose elements the step of this name is done."""
+        return within(self.params, graph_of(self.plan).by_name[name].each[1:])
+
+    def under_way(self) -> Iterator[tuple[Node, StepProgress]]:
+        """Every step, and instead of one with legs those of them that are open."""
+        for node, step in zip(graph_of(self.plan).nodes, self.steps, strict=True):
+            if not node.each:
+                yield node, step
+                continue
+            for leg, progress in self.legs[node.of].open.items():
+                yield leg_node(node, leg), progress
 
     def waiting_beside(self, name: str) -> str:
         """Another step than `name` that waits for a signal or a time; empty: there is none."""
@@ -209,6 +195,11 @@ def _begun(event: SagaEvent) -> Saga | None:
                 params=event.params,
                 steps=(StepProgress(),) * len(plan.steps),
                 deadline_at_ms=event.at_ms + plan.deadline_ms,
+                legs={
+                    node.of: begun(within(event.params, node.each[1:]))
+                    for node in graph_of(plan).nodes
+                    if node.each
+                },
                 parent=event.parent,
             )
         case (
@@ -231,20 +222,25 @@ def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
     # Class patterns are tried one after the other, so what every saga has comes first.
     match event:
         case StepRequested():
-            return _with_step(saga, event.step, _requested(_step(saga, event.step), event))
+            node = _node(saga, event.step)
+            return _with(saga, node, requested(saga.at(node), event), event.at_ms)
         case StepSucceeded():
-            return _with_step(saga, event.step, _succeeded(_step(saga, event.step), event))
+            node = _node(saga, event.step)
+            return _with(saga, node, succeeded(saga.at(node), event), event.at_ms)
         case SagaCompleted():
-            return msgspec.structs.replace(saga, state="completed", finished_at_ms=event.at_ms)
+            return msgspec.structs.replace(
+                saga, state="completed", reason=event.reason, finished_at_ms=event.at_ms
+            )
         case StepRefused() | StepTimedOut():
-            return _with_step(saga, event.step, _failed(_step(saga, event.step), event))
+            node = _node(saga, event.step)
+            return _with(saga, node, failed(saga.at(node), event), event.at_ms)
         case StepSkipped():
-            return _with_step(saga, event.step, StepProgress("skipped"))
+            return _with(saga, _node(saga, event.step), StepProgress("skipped"), event.at_ms)
         case StepWaiting():
             step = StepProgress("waiting", first_at_ms=event.at_ms, timeout_at_ms=event.until_ms)
             deadline_at_ms = max(saga.deadline_at_ms, event.until_ms + saga.plan.deadline_ms)
             saga = msgspec.structs.replace(saga, deadline_at_ms=deadline_at_ms)
-            return _with_step(saga, event.step, step)
+            return _with(saga, _node(saga, event.step), step, event.at_ms)
         case WaitEnded():
             return _waited(saga, event, event.reason, {})
         case SignalAccepted():
@@ -253,11 +249,7 @@ def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
             reason = "" if event.verdict == "approve" else REJECTED
             return _waited(saga, event, reason, event.payload)
         case CompensationStarted():
-            steps = tuple(_turned_back(step) for step in saga.steps)
-            # A child that was completed may be taken back by its parent.
-            return msgspec.structs.replace(
-                saga, state="compensating", reason=event.reason, steps=steps, finished_at_ms=0
-            )
+            return _backward(saga, event)
         case SagaCompensated():
             return msgspec.structs.replace(saga, state="compensated", finished_at_ms=event.at_ms)
         case SagaParked():
@@ -292,75 +284,60 @@ def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
             assert_never(event)
 
 
-def _step(saga: Saga, name: str) -> StepProgress:
-    return saga.steps[graph_of(saga.plan).by_name[name].index]
+def _node(saga: Saga, name: str) -> Node:
+    node = graph_of(saga.plan).find(name)
+    assert node is not None, "events name steps of the plan that their saga was started with"
+    return node
 
 
-def _with_step(saga: Saga, name: str, step: StepProgress) -> Saga:
-    index = graph_of(saga.plan).by_name[name].index
-    steps = (*saga.steps[:index], step, *saga.steps[index + 1 :])
-    return msgspec.structs.replace(saga, steps=steps)
+def _with(saga: Saga, node: Node, step: StepProgress, at_ms: int) -> Saga:
+    if node.leg is None:
+        return msgspec.structs.replace(saga, steps=_steps(saga, node.index, step))
+    legs = saga.legs[node.of].put(node.leg, step, keeps_refused=node.insists)
+    before = saga.steps[node.index]
+    if not before.first_at_ms:
+        # All legs count as asked for with the first one: none is younger than it says.
+        before = msgspec.structs.replace(before, attempt=1, first_at_ms=at_ms)
+    return _with_legs(saga, node, before, legs, back=saga.heading_back)
 
 
-def _requested(step: StepProgress, event: StepRequested) -> StepProgress:
-    return StepProgress(
-        state="requested" if event.direction == "do" else "undoing",
-        attempt=event.attempt,
-        first_at_ms=step.first_at_ms or event.at_ms,
-        timeout_at_ms=event.timeout_at_ms,
-        result=step.result,
-        life=step.next_life,
+def _with_legs(saga: Saga, node: Node, before: StepProgress, legs: Legs, *, back: bool) -> Saga:
+    elements = saga.elements(node.of)
+    step = whole(before, legs, elements, collects=node.step.pivot, back=back)
+    return msgspec.structs.replace(
+        saga, steps=_steps(saga, node.index, step), legs={**saga.legs, node.of: legs}
     )
 
 
-def _succeeded(step: StepProgress, event: StepSucceeded) -> StepProgress:
-    state, result = ("undone", step.result)
-    if event.direction == "do":
-        state, result = ("succeeded", event.result)
-    return StepProgress(state, step.attempt, step.first_at_ms, result=result, life=step.life)
+def _steps(saga: Saga, index: int, step: StepProgress) -> tuple[StepProgress, ...]:
+    return (*saga.steps[:index], step, *saga.steps[index + 1 :])
 
 
-def _failed(step: StepProgress, event: StepRefused | StepTimedOut) -> StepProgress:
-    timed_out = isinstance(event, StepTimedOut)
-    state: StepState
-    if event.direction == "undo":
-        state = "undoing" if event.retry_at_ms else "undo_failed"
-    else:
-        state = "timed_out" if timed_out else "refused"
-    return StepProgress(
-        state,
-        event.attempt,
-        step.first_at_ms,
-        retry_at_ms=event.retry_at_ms,
-        reason=TIMED_OUT if timed_out else event.reason,
-        result=step.result,
-        life=step.life,
+def _backward(saga: Saga, event: CompensationStarted) -> Saga:
+    steps = tuple(turned_back(step) for step in saga.steps)
+    # A child that was completed may be taken back by its parent.
+    saga = msgspec.structs.replace(
+        saga, state="compensating", reason=event.reason, steps=steps, finished_at_ms=0
     )
+    for node, step in zip(graph_of(saga.plan).nodes, steps, strict=True):
+        if node.each and step.state == "requested":
+            legs = saga.legs[node.of].turned_back()
+            saga = _with_legs(saga, node, step, legs, back=True)
+    return saga
 
 
 def _waited(
     saga: Saga, event: WaitEnded | SignalAccepted, reason: str, result: dict[str, Any]
 ) -> Saga:
     """A wait is over; with the last one the saga's own time begins anew."""
-    begun_ms = _step(saga, event.step).first_at_ms
+    node = _node(saga, event.step)
+    begun_ms = saga.at(node).first_at_ms
     state: StepState = "refused" if reason else "succeeded"
     step = StepProgress(state, first_at_ms=begun_ms, reason=reason, result=result)
-    saga = _with_step(saga, event.step, step)
+    saga = _with(saga, node, step, event.at_ms)
     if saga.waiting_beside(""):
         return saga
     return msgspec.structs.replace(saga, deadline_at_ms=event.at_ms + saga.plan.deadline_ms)
-
-
-def _turned_back(step: StepProgress) -> StepProgress:
-    if step.state in ("pending", "waiting"):
-        return StepProgress("skipped")
-    # No further try forward: asking again could apply what is about to be taken back.
-    if step.state == "refused" and step.reason == EFFECT_UNKNOWN:
-        # Its command may still come: it has to be taken back like one that was not answered.
-        return msgspec.structs.replace(step, state="timed_out", retry_at_ms=0, reason=TIMED_OUT)
-    if step.state in ("refused", "timed_out") and step.retry_at_ms:
-        return msgspec.structs.replace(step, retry_at_ms=0)
-    return step
 
 
 def child_ids(saga: Saga) -> dict[str, str]:
@@ -399,6 +376,8 @@ def next_due_ms(saga: Saga) -> int | None:
     if saga.state in FINISHED:
         return None
     due = [at for step in saga.steps if (at := step.timeout_at_ms or step.retry_at_ms)]
+    for legs in saga.legs.values():
+        due += [at for step in legs.open.values() if (at := step.due_ms)]
     if can_turn_back(saga):
         due.append(saga.deadline_at_ms)
     return min(due, default=None)

@@ -6,6 +6,7 @@ turned back only while nothing irreversible may have happened. Whatever is asked
 people at once, is refused the second time or does nothing new.
 """
 
+from collections import Counter
 from typing import Final
 
 from messages.saga import (
@@ -18,6 +19,7 @@ from messages.saga import (
     SagaResumed,
 )
 from orchestrator.course import PIVOT_PASSED, Draft, advance, request
+from orchestrator.graph import Node
 from orchestrator.progress import Finished, Saga, nothing_irreversible
 
 _REASON: Final = {"compensate": "compensated_by_operator", "cancel": "cancelled"}
@@ -55,13 +57,22 @@ def _retry(saga: Saga, message: RecoverSaga, now_ms: int) -> list[SagaEvent]:
         return [_refused(message, now_ms, "pivot_passed", detail)]
     draft = Draft(saga, now_ms, [_accepted(message, now_ms)])
     draft.add(_resumed(saga, message, now_ms))
-    for node in draft.graph.nodes:
-        step = draft.saga.steps[node.index]
+    tried: Counter[str] = Counter()
+    for node, step in list(draft.saga.under_way()):
         failed = step.state in ("refused", "timed_out") and not step.retry_at_ms
-        if step.state == "undo_failed" or (failed and node.step.name == saga.parked_step):
-            request(draft, node, step.direction, step.attempt + 1)
+        if step.state == "undo_failed" or (failed and _is_parked_for(saga, node)):
+            tried[node.of] += 1
+            if node.leg is None or tried[node.of] <= node.step.width:
+                request(draft, node, step.direction, step.attempt + 1)
     advance(draft)
     return draft.events
+
+
+def _is_parked_for(saga: Saga, node: Node) -> bool:
+    """Going forward, for a leg stands for all legs of its step: none of them is under way."""
+    same = saga.parked_step == node.step.name
+    beside = saga.parked_from == "running" and saga.parked_step.rpartition(".")[0] == node.of
+    return same or (node.leg is not None and beside)
 
 
 def _resumed(saga: Saga, message: RecoverSaga, now_ms: int) -> SagaResumed:

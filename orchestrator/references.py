@@ -13,7 +13,7 @@ import msgspec
 
 from messages.identity import effect_id
 from messages.instant import instant_ms
-from messages.plan import Condition, Test
+from messages.plan import Condition, Test, leg_name
 
 Path = tuple[str, ...]
 
@@ -53,27 +53,32 @@ def path_of(value: object) -> Path | None:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What references are resolved against: the saga's id, its parameters, results by step, and
-    the ids of the sagas that steps are."""
+    the ids of the sagas that steps are; for a leg its number and its element of the list."""
 
     saga: str
     params: dict[str, Any]
     results: Sequence[tuple[str, dict[str, Any]]]
     children: Mapping[str, str] = field(default_factory=dict[str, str])
+    leg: int | None = None
+    element: object = None
 
     def at(self, path: Path) -> Any:
         """Raises `Unresolved`."""
         root, *rest = path
         if root == "effect":
-            return effect_id(self.saga, rest[0], "do")
-        if root == "params":
-            found = _within(self.params, rest)
+            step, *each = rest
+            return effect_id(self.saga, leg_name(step, self.leg or 0) if each else step, "do")
+        if root == "each":
+            found = within(self.element, rest)
+        elif root == "params":
+            found = within(self.params, rest)
         elif root == "child":
             found = self.children[rest[0]]
         elif root == "steps" and len(rest) == 3 and rest[1] == "result":
-            found = _within(dict(self.results).get(rest[0]), rest[2:])
+            found = within(dict(self.results).get(rest[0]), rest[2:])
         else:
-            found = _MISSING
-        if found is _MISSING:
+            found = MISSING
+        if found is MISSING:
             raise Unresolved(".".join(path))
         return found
 
@@ -101,23 +106,24 @@ class Facts:
         if path is None:
             return value
         if path[0] == "params":
-            found = _within(self.params, path[1:])
-            return None if found is _MISSING else found
+            found = within(self.params, path[1:])
+            return None if found is MISSING else found
         return self.at(path)
 
 
-_MISSING: Final = object()
+MISSING: Final = object()
 
 
-def _within(value: object, path: Sequence[str]) -> object:
+def within(value: object, path: Sequence[str]) -> Any:
+    """What is found at `path` in lists and objects, `MISSING` if nothing is."""
     for part in path:
         if isinstance(value, dict):
-            value = cast("dict[str, object]", value).get(part, _MISSING)
+            value = cast("dict[str, object]", value).get(part, MISSING)
         elif isinstance(value, list) and part.isdecimal():
-            rest = cast("list[object]", value)[int(part) :]
-            value = rest[0] if rest else _MISSING
+            elements, index = cast("list[object]", value), int(part)
+            value = elements[index] if index < len(elements) else MISSING
         else:
-            return _MISSING
+            return MISSING
     return value
 
 

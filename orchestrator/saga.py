@@ -99,11 +99,11 @@ def decide(
 
 def _answer(saga: Saga, answer: StepApplied | StepDeclined, now_ms: int) -> list[SagaEvent]:
     draft = Draft(saga, now_ms)
-    node = draft.graph.by_name.get(answer.step)
-    if node is None:
+    node = draft.graph.find(answer.step)
+    if node is None or not saga.has(node):
         return [_ignored(answer, now_ms, "step_unknown")]
-    step = saga.steps[node.index]
-    why = _why_ignored(step, answer)
+    step = saga.at(node)
+    why = "leg_settled" if saga.is_settled(node) else _why_ignored(step, answer)
     if why:
         return [_ignored(answer, now_ms, why)]
     if isinstance(answer, StepApplied):
@@ -207,8 +207,7 @@ def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
             )
     if draft.saga.deadline_at_ms <= now_ms and can_turn_back(draft.saga):
         draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason="deadline_exceeded"))
-    for node in draft.graph.nodes:
-        step = draft.saga.steps[node.index]
+    for node, step in list(draft.saga.under_way()):
         if step.retry_at_ms and step.retry_at_ms <= now_ms:
             request(draft, node, step.direction, step.attempt + 1)
         elif step.timeout_at_ms and step.timeout_at_ms <= now_ms:

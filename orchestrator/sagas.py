@@ -13,18 +13,25 @@ import msgspec
 
 from messages.child import ChildRefused
 from messages.plan import Plan
-from messages.saga import FINISHED, SagaEvent, SagaStarted
+from messages.saga import FINISHED, SagaEvent, SagaStarted, StepWaiting
+from orchestrator.asleep import NO_PLAN, Asleep, Block, sleeps
 from orchestrator.children import refused_child
 from orchestrator.graph import graph_of
 from orchestrator.saga import MEMORY_HORIZON_MS, Finished, Saga, evolve
 
 CHUNK_BYTES: Final = 64 * 1024
 FORGOTTEN_PER_EVENT: Final = 4
-_NO_PLAN: Final = Plan("", 0, 0, ())
 
 
 class _LivePart(msgspec.Struct, frozen=True, tag="live"):
-    """Sagas of one plan, live or revocable; each holds `_NO_PLAN` instead of it."""
+    """Sagas of one plan, live or revocable; each holds `NO_PLAN` instead of it."""
+
+    plan: Plan
+    sagas: list[Saga]
+
+
+class _AsleepPart(msgspec.Struct, frozen=True, tag="asleep"):
+    """The same of sleeping sagas."""
 
     plan: Plan
     sagas: list[Saga]
@@ -38,7 +45,7 @@ class _FinishedPart(msgspec.Struct, frozen=True, tag="finished"):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_LivePart | _FinishedPart)
+_decoder = msgspec.json.Decoder(_LivePart | _AsleepPart | _FinishedPart)
 
 
 class Sagas:
@@ -47,6 +54,7 @@ class Sagas:
     def __init__(self, memory_horizon_ms: int = MEMORY_HORIZON_MS) -> None:
         self.memory_horizon_ms = memory_horizon_ms
         self.live: dict[str, Saga] = {}
+        self.asleep = Asleep()
         self.finished: dict[str, Finished] = {}
         self.revocable: dict[str, Saga] = {}
         """Completed sagas that another one, whose step they are, may still take back."""
@@ -58,7 +66,7 @@ class Sagas:
         if self._restored:
             self._settle()
         known = self.live.get(saga_id) or self.revocable.get(saga_id)
-        return known or self.finished.get(saga_id)
+        return known or self.finished.get(saga_id) or self.asleep.get(saga_id)
 
     def unanswered(self, topic: str) -> int:
         """How many sagas have asked at `topic`, which is not the accounts', and know no outcome
@@ -73,12 +81,18 @@ class Sagas:
         before = self.live.get(saga_id) or self.revocable.get(saga_id)
         # One that begins anew was forgotten when that was decided, whatever the horizon is now.
         if before is not None or saga_id not in self.finished or type(event) is SagaStarted:
+            sleeping = self.asleep.pop(saga_id) if before is None else None
+            before = before or sleeping
             after = evolve(before, event)
             if after is not None:
                 self._count(after)
+                may_sleep = sleeping is not None or type(event) is StepWaiting
                 if after.state in FINISHED:
                     self._finish(after)
-                elif after is not before:
+                elif may_sleep and sleeps(after, event.at_ms):
+                    self.live.pop(saga_id, None)
+                    self.asleep.add(after, event.at_ms)
+                elif after is not before or sleeping is not None:
                     self.live[saga_id] = after
                     self.revocable.pop(saga_id, None)
             elif type(event) is ChildRefused:
@@ -146,6 +160,7 @@ class Sagas:
         finished = [self.finished[saga_id] for saga_id in self._order]
         return chain(
             chain.from_iterable(_live_parts(sagas) for sagas in by_plan.values()),
+            map(_asleep_part, self.asleep.blocks()),
             _finished_parts(finished),
         )
 
@@ -159,6 +174,10 @@ class Sagas:
             self._restored[part.first] = part.sagas
             return ()
         plan = graph_of(part.plan).plan
+        if isinstance(part, _AsleepPart):
+            for saga in part.sagas:
+                self.asleep.add(msgspec.structs.replace(saga, plan=plan), 0)
+            return ()
         for saga in part.sagas:
             saga = msgspec.structs.replace(saga, plan=plan)
             (self.revocable if saga.state in FINISHED else self.live)[saga.id] = saga
@@ -175,9 +194,13 @@ class Sagas:
 
 def _live_parts(sagas: Sequence[Saga]) -> Iterator[bytes]:
     plan = sagas[0].plan
-    rows = (msgspec.structs.replace(saga, plan=_NO_PLAN) for saga in sagas)
+    rows = (msgspec.structs.replace(saga, plan=NO_PLAN) for saga in sagas)
     for _, packed in _packed(rows):
         yield b'{"type":"live","plan":%b,"sagas":[%b]}' % (_encoder.encode(plan), packed)
+
+
+def _asleep_part(block: Block) -> bytes:
+    return b'{"type":"asleep","plan":%b,"sagas":%b}' % (_encoder.encode(block.plan), block.rows)
 
 
 def _finished_parts(sagas: Sequence[Finished]) -> Iterator[bytes]:

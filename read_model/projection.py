@@ -58,6 +58,7 @@ from messages.saga import (
 )
 from messages.wire import encode
 from read_model.history import Item, named, without_plan
+from read_model.shortening import shortened
 
 WITHOUT_TRACE: Final = (CommandRefused, EffectRepeated, EffectVoided)
 """Events of accounts that change no row."""
@@ -95,7 +96,7 @@ class SagaOutcome(msgspec.Struct, gc=False):
 
 
 class NewSaga(msgspec.Struct, gc=False):
-    """A saga that started in this batch; `params` as JSON text."""
+    """A saga that started in this batch; `params` as JSON text, long lists cut off."""
 
     saga_id: str
     partition: int
@@ -230,7 +231,7 @@ def _saga_started(changes: Changes, event: SagaStarted, partition: int) -> None:
         storable(event.tenant),
         event.plan.definition,
         event.plan.version,
-        _storable_json(encode(params).decode()),
+        _storable_json(encode(shortened(params)).decode()),
         _text_of(params, "source"),
         _text_of(params, "target"),
         amount if type(amount) is int and abs(amount) <= MAX_MINOR else None,
@@ -264,7 +265,7 @@ def _wait_ended(changes: Changes, event: WaitEnded | SignalAccepted, partition: 
 
 
 def _saga_completed(changes: Changes, event: SagaCompleted, partition: int) -> None:
-    changes.outcome(event, "completed", finished=True)
+    changes.outcome(event, "completed", event.reason, finished=True)
 
 
 def _saga_compensated(changes: Changes, event: SagaCompensated, partition: int) -> None:

@@ -110,7 +110,7 @@ _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
     "StepTimedOut": _timed_out,
     "AnswerIgnored": lambda e: f"answer to {_step(e)} ignored ({e['why']}): {e['answer']}",
     "CompensationStarted": lambda e: f"turned back{_at_step(e)}: {_why(e)}",
-    "SagaCompleted": lambda _: "completed",
+    "SagaCompleted": lambda e: f"completed: {e['reason']}" if e.get("reason") else "completed",
     "SagaCompensated": lambda e: f"compensated: {e['reason']}",
     "SagaParked": lambda e: f"parked{_at_step(e)}, needs a person: {_why(e)}",
     "SagaResumed": lambda e: f"goes on{_at_step(e)}, {e['state']}: {e['reason']}",

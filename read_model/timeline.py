@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from orchestrator.progress import EventOutOfPlace, Saga, evolve
 from read_model import queries, tables
 from read_model.history import decode_event, decode_piece
 from read_model.queries import SagaRow
+from read_model.shortening import shortened
 
 _PIECES: Final = 8
 """Pieces read at a time, each of at most `history.MAX_PIECE` events."""
@@ -33,7 +34,7 @@ class HistoryUnreadable(Exception):
 
 class Entry(msgspec.Struct, frozen=True):
     """One event: its offset in the journal partition of its saga, and its fields as in the journal;
-    `plan` of SagaStarted is the plan's digest."""
+    `plan` of SagaStarted is the plan's digest, and its long lists are cut off."""
 
     offset: int
     event: dict[str, Any]
@@ -63,10 +64,19 @@ async def page(
             if len(entries) == limit:
                 return Page(saga, entries, offset)
             try:
-                entries.append(Entry(offset, msgspec.json.decode(event, type=dict[str, Any])))
+                entries.append(Entry(offset, _fields(event)))
             except msgspec.MsgspecError as error:
                 raise HistoryUnreadable(saga_id, offset, str(error)) from error
     return Page(saga, entries, None)
+
+
+def _fields(event: msgspec.Raw) -> dict[str, Any]:
+    fields = msgspec.json.decode(event, type=dict[str, Any])
+    # The parameters of a saga; and those that it gives to a saga that is one of its steps.
+    for part in (fields, fields.get("command")):
+        if isinstance(part, dict) and isinstance(params := part.get("params"), dict):
+            part["params"] = shortened(cast("dict[str, Any]", params))
+    return fields
 
 
 async def folded(engine: AsyncEngine, saga_id: str) -> tuple[SagaRow, Saga] | None:

@@ -17,7 +17,7 @@ from messages.child import START_CHILD, StartChild, UndoChild
 from messages.claims import Resource
 from messages.money import Amount
 from messages.participant import StepCommand
-from messages.participants import ANYBODYS, SAGAS, Participant
+from messages.participants import ACCOUNTS, ANYBODYS, SAGAS, Participant
 from messages.plan import (
     AwaitSignal,
     AwaitTime,
@@ -32,7 +32,7 @@ from messages.plan import Condition as PlannedCondition
 from messages.wire import type_name
 from saga_definitions.definition import Definition
 from saga_definitions.locks import check_locks
-from saga_definitions.nesting import problem_of
+from saga_definitions.nesting import MAX_LEGS, legs_given, problem_of
 from saga_definitions.order import (
     DefinitionError,
     all_before,
@@ -41,10 +41,14 @@ from saga_definitions.order import (
     in_order,
     predecessors,
 )
-from saga_definitions.params import Instant, Lookup, Param, Person, Ref, written
-from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of
+from saga_definitions.params import Instant, Legs, Lookup, Param, Person, Ref, written
+from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of, leg_effect_of
 
 MAX_STEPS: Final = 64
+LEGS_RESULT: Final = ("applied", "refused", "refused_minor")
+"""The result of a step that is done leg by leg, as `orchestrator.legs` makes it."""
+MAX_WIDTH: Final = 200
+"""Legs that one event may set going: bounds how long the engine is held by it."""
 MAX_ATTEMPTS: Final = 1_000
 _DAY_MS: Final = 24 * 3_600 * 1_000
 MAX_MS: Final = 7 * _DAY_MS
@@ -85,6 +89,11 @@ def compile_plan(
         by_name[step.name] = step
         if step.child is not None and (why := problem_of(name, deadline_ms, step, step.child)):
             raise DefinitionError(place, why)
+        given = sum(map(legs_given, by_name.values()))
+        if given > MAX_LEGS:
+            raise DefinitionError(
+                place, f"up to here {given} legs are given to sagas that are steps, of {MAX_LEGS}"
+            )
     after = predecessors(name, steps)
     order = in_order(name, after)
     before = all_before(order, after)
@@ -94,8 +103,9 @@ def compile_plan(
     known = {param.name: param for param in params}
     planned: dict[str, PlannedStep] = {}
     for one in order:
-        scope = _Scope(known, planned, before[one], _conditions(by_name[one]))
-        planned[one] = _planned(name, by_name[one], after[one], scope)
+        step = by_name[one]
+        scope = _Scope(known, planned, before[one], _conditions(step), one, step.each)
+        planned[one] = _planned(name, step, after[one], scope)
     return Plan(name, version, deadline_ms, tuple(planned.values()))
 
 
@@ -108,6 +118,8 @@ class _Scope:
     planned: Mapping[str, PlannedStep]
     before: set[str]
     when: tuple[PlannedCondition, ...]
+    name: str
+    each: Legs | None
 
 
 def _conditions(step: Step) -> tuple[PlannedCondition, ...]:
@@ -181,6 +193,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
         )
+    _check_each(f"{place}.each", step, scope)
     results = scope.before
     effects = results | {step.name}
     if step.child is None:
@@ -211,16 +224,34 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
             case: _template(f"{place}.undo.{case}", undo, scope, effects, effects)
             for case, undo in step.undo_cases.items()
         },
+        each=step.each.path if step.each else "",
+        width=step.width,
     )
     if step.do is not None and step.undo is not None and step.child is None:
-        _check_inverse(f"{place}.undo", step.name, step.do, step.undo)
+        effect = leg_effect_of(step.name) if step.each else effect_of(step.name)
+        _check_inverse(f"{place}.undo", effect, step.do, step.undo)
         for case, undo in step.undo_cases.items():
-            _check_inverse(f"{place}.undo.{case}", step.name, step.do, undo)
+            _check_inverse(f"{place}.undo.{case}", effect, step.do, undo)
     return planned
 
 
-def _check_inverse(place: str, name: str, do: Command, undo: Command) -> None:
-    """An undo must put back exactly what its step did, or money stays in transit."""
+def _check_each(place: str, step: Step, scope: _Scope) -> None:
+    """What is done for each leg must be simple enough to be kept as one letter a leg."""
+    if step.each is None:
+        return
+    _check_ref(place, step.each, step.each.wire, scope, set())
+    if type(step.width) is not int or not 1 <= step.width <= MAX_WIDTH:
+        raise DefinitionError(f"{place}.width", f"must be an integer, 1 to {MAX_WIDTH}")
+    for one in (step.do, step.undo):
+        if one is not None and one.participant is not ACCOUNTS:
+            raise DefinitionError(place, "only accounts can be asked leg by leg")
+    if step.undo_cases or step.on_timeout != "retry":
+        raise DefinitionError(place, "takes neither choose() nor another on_timeout than retry")
+
+
+def _check_inverse(place: str, effect: Ref[str], do: Command, undo: Command) -> None:
+    """An undo must put back exactly what its step, of that effect, did, or money stays in
+    transit."""
     if do.kind not in do.participant.inverse:
         return
     kind = do.participant.inverse[do.kind]
@@ -233,7 +264,7 @@ def _check_inverse(place: str, name: str, do: Command, undo: Command) -> None:
         if field in _ENGINE_FIELDS or (field not in done and field not in _NAMES):
             continue
         # A hold and a lock are named by the effect that made them.
-        expected = effect_of(name) if field in _NAMES else do.fields.get(field)
+        expected = effect if field in _NAMES else do.fields.get(field)
         if written(undo.fields.get(field)) != written(expected):
             raise DefinitionError(f"{place}.{field}", "must be the same as what the step did")
 
@@ -356,9 +387,13 @@ def _check_ref(
                 f"{ref.path} is optional: a command can't rely on it, unless its step has "
                 'when=condition(..., "!=", None)',
             )
+    elif root == "each":
+        if scope.each is None or rest not in ("target", "amount_minor"):
+            raise DefinitionError(place, f"{ref.path}: the step is not done for each leg")
     elif root == "effect":
-        if rest not in effects:
-            raise DefinitionError(place, f"no step {rest!r} comes before")
+        if step not in effects:
+            raise DefinitionError(place, f"no step {step!r} comes before")
+        _check_leg_effect(place, step, scope, is_leg=rest != step)
     elif root == "steps":
         if step in effects and step not in results:
             raise DefinitionError(
@@ -366,12 +401,14 @@ def _check_ref(
             )
         if step not in results:
             raise DefinitionError(place, f"no step {step!r} comes before")
+        if scope.planned[step].each and ref.path.rpartition(".")[2] not in LEGS_RESULT:
+            raise DefinitionError(place, f"{step!r} has no result but {', '.join(LEGS_RESULT)}")
         do = scope.planned[step].do if step in scope.planned else None
         if do is not None and do.type == START_CHILD:
             raise DefinitionError(place, f"step {step!r} is a saga: it answers with nothing")
     else:
         raise DefinitionError(place, f"unknown reference {ref.path!r}")
-    if root != "params" and step in scope.planned:
+    if root in ("effect", "steps") and step in scope.planned:
         missing = [one for one in scope.planned[step].when if one not in scope.when]
         if missing:
             raise DefinitionError(
@@ -379,6 +416,16 @@ def _check_ref(
             )
     if ref.wire not in (None, wire) and (ref.wire, wire) not in _WIDER:
         raise DefinitionError(place, f"{ref.path} is of another type than this field")
+
+
+def _check_leg_effect(place: str, step: str, scope: _Scope, *, is_leg: bool) -> None:
+    """Legs can only refer to the legs of another step one by one, and of the same list."""
+    own = scope.each.path if scope.each else ""
+    each = own if step == scope.name else scope.planned[step].each
+    if is_leg and not (each and each == own):
+        raise DefinitionError(place, f"{step!r} is not done for each leg of the same list")
+    if each and not is_leg:
+        raise DefinitionError(place, f"{step!r} has many effects: use leg_effect_of({step!r})")
 
 
 def _is_given(path: str, when: tuple[PlannedCondition, ...]) -> bool:

@@ -22,6 +22,12 @@ class Definition:
     participants: tuple[Participant, ...]
     children: "tuple[Definition, ...]" = ()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether its parameters may have thousands of elements."""
+        own = any(step.each for step in self.plan.steps)
+        return own or any(child.is_long for child in self.children)
+
     def check_params(self, params: Mapping[str, object]) -> list[Problem]:
         """What is wrong with `params` as (place, reason); empty when they are good.
 

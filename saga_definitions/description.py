@@ -137,6 +137,8 @@ def changes(old: Definition, new: Definition) -> list[tuple[str, str, str]]:
 def label(step: PlannedStep) -> list[str]:
     """What stands in a step's place in a picture, line by line; its name first."""
     lines = [step.name, "waits" if step.do is None else _short(step.do)]
+    if step.each:
+        lines.append(f"for each of {_short_path(step.each)}, {step.width} at once")
     if step.undo is not None:
         lines.append(f"undo: {_short(step.undo)}")
     return lines

@@ -10,11 +10,14 @@ from typing import Any, Final
 
 from messages.plan import AwaitSignal, AwaitTime, Retry
 from saga_definitions.definition import Definition
-from saga_definitions.params import Lookup, Param, Problem, Ref
+from saga_definitions.params import Legs, Lookup, Param, Problem, Ref
 from saga_definitions.steps import Step, Value
 
 MAX_DEPTH: Final = 4
 """Sagas within each other; more is a mistake."""
+MAX_LEGS: Final = 1_000
+"""Legs that a saga may give to those that are its steps, in all: each start is one command and one
+event with its whole list in it, and a child that can be taken back is kept with its list."""
 
 
 def patience(*retryable: str) -> Retry:
@@ -38,6 +41,13 @@ def problem_of(parent: str, deadline_ms: int, step: Step, child: Definition) -> 
         lasts = "any time" if lasts_ms is None else f"{lasts_ms} ms"
         return f"{name} may take {lasts}, but at {deadline_ms} ms {parent} turns back"
     return ""
+
+
+def legs_given(step: Step) -> int:
+    """How many legs the step gives to the saga that it is, at most."""
+    if step.child is None or step.do is None:
+        return 0
+    return sum(value.most for value in step.do.fields.values() if isinstance(value, Legs))
 
 
 def _within(definition: Definition) -> set[str]:

@@ -35,6 +35,7 @@ def _pattern(wire: Any) -> re.Pattern[str]:
 _account_id = _pattern(AccountId)
 _person_id = _pattern(PersonId)
 _saga_id = re.compile(r"[0-9a-f]{32}")
+_leg_number = re.compile(r"\$\[(\d+)\]")
 _rate = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 
 
@@ -219,10 +220,16 @@ class Leg(Ref[object]):
         return Ref(f"{self.path}.amount_minor", money.Amount)
 
 
+class _Leg(msgspec.Struct, forbid_unknown_fields=True):
+    target: AccountId
+    amount_minor: money.Amount
+
+
 class Legs(Param[object]):
     """Who gets how much: a list of 1 to `most` objects of `target` and `amount_minor`.
 
-    `legs[0]` is always there; a step of another leg needs `when=condition(legs[n], "!=", None)`.
+    `legs[0]` is always there; a step of another leg needs `when=condition(legs[n], "!=", None)`. A
+    step with `each=legs` is done for every one of them, and `legs.leg` is there the one at hand.
     """
 
     most: int
@@ -234,28 +241,41 @@ class Legs(Param[object]):
     def __getitem__(self, leg: int) -> Leg:
         return Leg(f"{self.path}.{leg}")
 
+    @property
+    def leg(self) -> Leg:
+        return Leg("each")
+
     def has(self, ref: Ref[object]) -> bool:
-        legs = [self[leg] for leg in range(self.most)]
-        parts = [part for leg in legs for part in (leg, leg.target, leg.amount_minor)]
-        return ref is self or ref in parts
+        number, _, _ = ref.path.removeprefix(f"{self.path}.").partition(".")
+        if ref is self:
+            return True
+        if not (number.isascii() and number.isdecimal() and int(number) < self.most):
+            return False
+        leg = self[int(number)]
+        return ref in (leg, leg.target, leg.amount_minor)
 
     def may_lack(self, ref: Ref[object]) -> bool:
         first = self[0]
-        return ref not in (first, first.target, first.amount_minor)
+        return ref not in (self, first, first.target, first.amount_minor)
 
     def problem(self, value: object) -> str | None:
         if type(value) is not list or not 1 <= len(value) <= self.most:  # pyright: ignore[reportUnknownArgumentType]
             return f"must be a list of 1 to {self.most} legs"
-        for number, leg in enumerate(cast("list[object]", value)):
-            if type(leg) is not dict or leg.keys() != {"target", "amount_minor"}:
-                return f"leg {number} must have target and amount_minor and no more"
-            parts = cast("dict[str, object]", leg)
-            wrong = Account().problem(parts["target"])
-            if wrong is None and not money.is_amount(parts["amount_minor"]):
-                wrong = "amount_minor " + (Amount().problem(None) or "")
-            if wrong is not None:
-                return f"leg {number}: {wrong}"
+        try:
+            # 10,000 legs in about 2 ms; in Python it would hold the engine for ten times that.
+            msgspec.convert(value, list[_Leg])
+        except msgspec.ValidationError as error:
+            found = _leg_number.search(str(error))
+            number = int(found[1]) if found else 0
+            return self._wrong(number, cast("list[object]", value)[number])
         return None
+
+    def _wrong(self, number: int, leg: object) -> str:
+        if type(leg) is not dict or leg.keys() != {"target", "amount_minor"}:
+            return f"leg {number} must have target and amount_minor and no more"
+        parts = cast("dict[str, object]", leg)
+        wrong = Account().problem(parts["target"])
+        return f"leg {number}: {wrong or f'amount_minor {Amount().problem(None)}'}"
 
 
 class Params:

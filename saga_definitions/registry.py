@@ -11,6 +11,8 @@ from saga_definitions.dsl import Definition, DefinitionError
 from saga_definitions.external_payout import external_payout
 from saga_definitions.fee import FEE
 from saga_definitions.fx_transfer import FX_TRANSFER
+from saga_definitions.payroll import PAYROLL
+from saga_definitions.payroll_all_or_none import PAYROLL_ALL_OR_NONE
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
@@ -100,6 +102,8 @@ _SHIPPED = (
     FX_TRANSFER,
     APPROVED_TRANSFER,
     SCHEDULED_TRANSFER,
+    PAYROLL,
+    PAYROLL_ALL_OR_NONE,
     FEE,
     TRANSFER_WITH_FEE,
     REVERSAL,

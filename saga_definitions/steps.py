@@ -12,7 +12,7 @@ from messages.participant import EffectId, StepCommand
 from messages.participants import ACCOUNTS, CLAIMS, Participant
 from messages.plan import OnTimeout, Retry, Test
 from saga_definitions.definition import Definition
-from saga_definitions.params import Instant, Person, Ref
+from saga_definitions.params import Instant, Legs, Person, Ref
 
 Value = Ref[object] | str | int
 Side = Value | None
@@ -22,6 +22,9 @@ FORWARD: Final = Retry(attempts=3, retryable=PASSES)
 BACKWARD: Final = Retry(attempts=8)
 INSISTENT: Final = Retry(attempts=12, retryable=PASSES)
 """For the pivot and what follows it: about four minutes of asking before a person is needed."""
+
+WIDTH: Final = 100
+"""How many legs are under way at once, if a definition doesn't say."""
 
 
 _HEARD_MS: Final = 10_000
@@ -83,6 +86,8 @@ class Step:
     undo_by: str = ""
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
     child: Definition | None = None
+    each: Legs | None = None
+    width: int = 0
 
 
 def command(kind: type[StepCommand], /, **fields: Value) -> Command:
@@ -100,8 +105,14 @@ def effect_of(step: str) -> Ref[str]:
     return Ref(f"effect.{step}", EffectId)
 
 
+def leg_effect_of(step: str) -> Ref[str]:
+    """For a step with `each`: the effect id of the same leg of `step`, which has `each` too."""
+    return Ref(f"effect.{step}.each", EffectId)
+
+
 def result_of(step: str, field: str) -> Ref[Any]:
-    """A field of the result that the participant answered `step` with."""
+    """A field of the result that the participant answered `step` with; of a step with `each`
+    "applied" and "refused" say how many legs are, "refused_minor" what those would have got."""
     return Ref(f"steps.{step}.result.{field}")
 
 
@@ -139,6 +150,8 @@ def step(
     on_timeout: OnTimeout = "retry",
     when: When = (),
     by: Instant | None = None,
+    each: Legs | None = None,
+    width: int = WIDTH,
 ) -> Step:
     """One step: a command and either its `undo`, or `pivot`, or (past the pivot) `irreversible`.
 
@@ -148,6 +161,11 @@ def step(
     "compensate" gives a reversible step up. An undo is tried again on every refusal and time-out.
     `when`: unless all of it holds the step is skipped. `by`: later than that the step is not asked
     for any more, which refuses it.
+
+    `each`: the step is done once for each leg, with the fields of `each.leg`, at most `width` at a
+    time. Before the pivot all legs are applied or none is. The pivot itself goes on to the last
+    leg, leaves out what is refused, and `result_of` tells how much that is. After the pivot all
+    have to be applied.
     """
     if retry is None:
         retry = INSISTENT if pivot or irreversible else FORWARD
@@ -167,6 +185,8 @@ def step(
         by=by,
         undo_by=choice.by if choice else "",
         undo_cases=choice.cases if choice else {},
+        each=each,
+        width=width if each else 0,
     )
 
 

@@ -28,6 +28,7 @@ from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
 CURRENCIES: Final = ("EUR", "USD")
+_MOST_LEGS: Final = {"split_transfer": 3, "payroll": 5, "payroll_all_or_none": 5}
 RATES: Final = ("0.5", "1.0837", "0.922763678")
 PATIENCE: Final = 4
 """How often a caller asks again in bad weather before giving up."""
@@ -233,7 +234,7 @@ class Callers:
             (
                 *("transfer", "patient", "reserved_transfer", "collect") * 2,
                 *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
-                *("transfer_with_fee", "journey"),
+                *("transfer_with_fee", "journey", "payroll", "payroll_all_or_none"),
                 *("",) * (4 if self._conditions.participant != OUTSIDE else 12),
                 *(("external_payout",) * 4 if self._conditions.participant == PAYOUT else ()),
             )
@@ -256,9 +257,9 @@ class Callers:
         elif name == "external_payout":
             del params["target"]
             params |= {"creditor_name": "Bob", "creditor_account": "DE89", "reference": "by chance"}
-        elif name == "split_transfer":
+        elif name in _MOST_LEGS:
             del params["target"]
-            params |= self._legs(source, known, amount)
+            params |= self._legs(source, known, amount, _MOST_LEGS[name])
         elif name == "fx_transfer":
             params |= self._quote(amount)
         elif name == "transfer_with_fee":
@@ -269,10 +270,10 @@ class Callers:
             params["bank"] = LIQUIDITY["EUR"]
         return _start(f"key-{self._number}", name, params)
 
-    def _legs(self, source: str, known: list[str], amount: int) -> dict[str, object]:
+    def _legs(self, source: str, known: list[str], amount: int, most: int) -> dict[str, object]:
         """`amount` for the first target, less for each that follows."""
-        targets = self._rng.choices([one for one in known if one != source], k=3)
-        parts = [max(1, amount // (n + 1)) for n in range(self._rng.randint(1, 3))]
+        targets = self._rng.choices([one for one in known if one != source], k=most)
+        parts = [max(1, amount // (n + 1)) for n in range(self._rng.randint(1, most))]
         legs = [
             {"target": t, "amount_minor": part} for t, part in zip(targets, parts, strict=False)
         ]

@@ -23,6 +23,7 @@ _CHANGES_NOTHING: Final = frozenset(
         "saga.ChildRefused",
     )
 )
+_IN_DOUBT: Final = frozenset(("effect_expired", "effect_reused", "effect_unknown"))
 START_CHILD: Final = "saga.StartChild.v1"
 _POSTED: Final = {
     "account.Debited": -1,
@@ -69,7 +70,9 @@ class Course:
         return self.states[-1][1]
 
     def step(self, name: str) -> dict[str, Any]:
-        return next(step for step in self.plan["steps"] if step["name"] == name)
+        """The step of this name, or whose leg it is."""
+        of = name.partition(".")[0]
+        return next(step for step in self.plan["steps"] if step["name"] == of)
 
     def state_at(self, offset: int) -> str:
         """Empty: it had not started."""
@@ -163,7 +166,7 @@ def ends(courses: Courses, books: Books, stalled: set[str]) -> Iterator[str]:
 
 def _due(course: Course) -> dict[str, int]:
     """What a completed saga moves in all, per account: every step of its plan that takes
-    place, once."""
+    place, and every leg of it that does, once."""
     steps = {step["name"]: step for step in course.plan["steps"]}
     due: Counter[str] = Counter()
     for step in steps.values():
@@ -177,11 +180,40 @@ def _due(course: Course) -> dict[str, int]:
             continue
         amount = fields
         if "hold_id" in fields:
-            holding = fields["hold_id"]["ref"].removeprefix("effect.")
+            holding = fields["hold_id"]["ref"].split(".")[1]
             amount = steps[holding]["do"]["fields"]
-        moved = _MOVES.get(do, 0) * _given(course, amount["amount_minor"])
-        due[_given(course, fields["account_id"])] += moved
+        for name in parts(course, step):
+            if _left_out(course, step, name):
+                continue
+            leg = _element(course, step, name)
+            moved = _MOVES.get(do, 0) * _given(course, amount["amount_minor"], leg)
+            due[_given(course, fields["account_id"], leg)] += moved
     return {account: amount for account, amount in due.items() if amount}
+
+
+def parts(course: Course, step: dict[str, Any]) -> list[str]:
+    """What the step's effects are named after: itself, or each of its legs."""
+    if "each" not in step:
+        return [step["name"]]
+    elements = _given(course, {"ref": step["each"]})
+    return [f"{step['name']}.{number}" for number in range(len(elements))]
+
+
+def _element(course: Course, step: dict[str, Any], part: str) -> Any:
+    number = part.partition(".")[2]
+    return _given(course, {"ref": f"{step['each']}.{number}"}) if number else None
+
+
+def _left_out(course: Course, step: dict[str, Any], part: str) -> bool:
+    """Whether it is a leg that the pivot may go on without: it has not succeeded."""
+    collects = "each" in step and step.get("pivot", False)
+    return collects and (part, "do") not in course.succeeded
+
+
+def _refused_minor(course: Course, name: str) -> int:
+    step = course.step(name)
+    out = [part for part in parts(course, step) if _left_out(course, step, part)]
+    return sum(_element(course, step, part)["amount_minor"] for part in out)
 
 
 def takes_place(course: Course, step: dict[str, Any]) -> bool:
@@ -192,13 +224,17 @@ def takes_place(course: Course, step: dict[str, Any]) -> bool:
     )
 
 
-def _given(course: Course, value: Any) -> Any:
-    """What stands in a plan for a parameter, also one inside of one, or for itself; None for a
-    parameter that was left out."""
+def _given(course: Course, value: Any, leg: Any = None) -> Any:
+    """What stands in a plan for a parameter, also one inside of one, for a part of the `leg` at
+    hand, for what legs were refused, or for itself; None for a parameter that was left out."""
     if type(value) is not dict:
         return value
-    found: Any = course.params
-    for part in value["ref"].removeprefix("params.").split("."):
+    root, *path = value["ref"].split(".")
+    if root == "steps":
+        assert path[1:] == ["result", "refused_minor"], "no other result is told by the parameters"
+        return _refused_minor(course, path[0])
+    found: Any = leg if root == "each" else course.params
+    for part in path:
         if type(found) is list:
             found = {str(i): one for i, one in enumerate(found)}
         found = found.get(part)
@@ -233,38 +269,51 @@ def _in_time(course: Course, saga: str, asked: dict[str, Any]) -> Iterator[str]:
 def order(courses: Courses, histories: Histories) -> Iterator[str]:
     """A step is asked for after those it waits for, and taken back before them."""
     done: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    asked: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    given_up: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for journal in histories.sagas:
         for fact in journal.facts:
             fields = fact.fields
             saga = fields.get("saga_id", "")
             if saga not in courses.by_id:
                 continue
+            course = courses.by_id[saga]
             if fact.type == "saga.StepSucceeded":
                 done[saga].add((fields["step"], fields["direction"]))
             if fact.type == "saga.StepSkipped" or _passed(fact):
                 done[saga].add((fields["step"], "do"))
                 # Nothing is to be taken back of it.
                 done[saga].add((fields["step"], "undo"))
-            if fact.type == "saga.StepSkipped" and takes_place(
-                courses.by_id[saga], courses.by_id[saga].step(fields["step"])
-            ):
+            refused = fact.type == "saga.StepRefused" and fields["reason"] not in _IN_DOUBT
+            if refused and not fields.get("retry_at_ms", 0):
+                given_up[saga].add((fields["step"], fields["direction"]))
+            if fact.type == "saga.StepSkipped" and takes_place(course, course.step(fields["step"])):
                 yield f"courses: {saga}: {fields['step']} is skipped although its conditions hold"
             if fact.type != "saga.StepRequested":
                 continue
             step, direction = fields["step"], fields["direction"]
-            asked[saga].add((step, direction))
-            yield from _in_time(courses.by_id[saga], saga, fields)
-            for planned in courses.by_id[saga].plan["steps"]:
+            yield from _in_time(course, saga, fields)
+            of = course.step(step)
+            for planned in course.plan["steps"]:
                 name, after = planned["name"], planned.get("after", ())
-                if direction == "do" and name == step:
-                    early = [one for one in after if (one, "do") not in done[saga]]
-                    if early:
-                        yield f"courses: {saga}: {step} is asked for before {early}"
-                if (
-                    direction == "undo"
-                    and step in after
-                    and (name, "do") in done[saga]
-                    and (name, "undo") not in done[saga]
-                ):
-                    yield f"courses: {saga}: {step} is taken back before {name}"
+                waits = direction == "do" and name in of.get("after", ())
+                if waits and not _is_through(course, planned, done[saga], given_up[saga]):
+                    yield f"courses: {saga}: {step} is asked for before {name}"
+                if direction == "undo" and of["name"] in after:
+                    for part in parts(course, planned):
+                        if (part, "do") in done[saga] and (part, "undo") not in done[saga]:
+                            yield f"courses: {saga}: {step} is taken back before {part}"
+
+
+def _is_through(
+    course: Course,
+    step: dict[str, Any],
+    done: set[tuple[str, str]],
+    given_up: set[tuple[str, str]],
+) -> bool:
+    """Whether what waits for the step may begin: after a pivot also without the legs that were
+    refused, if there are others."""
+    if (step["name"], "do") in done:
+        return True
+    legs = {(part, "do") for part in parts(course, step)}
+    enough = done | given_up if step.get("pivot") and legs & done else done
+    return legs <= enough

@@ -3,9 +3,12 @@ and tries again, one for whose approvals nobody has days, and two that nobody wr
 policies, instants and time-outs are drawn, and what they ask of a participant outside."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from messages.account import Capture, Credit, CreditOnHold, Debit, Hold, Release
 from messages.participants import ANYBODYS, Participant
@@ -30,6 +33,8 @@ from saga_definitions.dsl import (
 )
 from saga_definitions.external_payout import external_payout
 from saga_definitions.fx_transfer import FX_TRANSFER
+from saga_definitions.payroll import PAYROLL
+from saga_definitions.payroll_all_or_none import PAYROLL_ALL_OR_NONE
 from saga_definitions.registry import Registry
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
@@ -182,6 +187,15 @@ APPROVED = define(
 )
 """A large transfer needs one approval, a huge one two, which wait side by side."""
 
+
+def _narrow(definition: Definition) -> Definition:
+    """With few legs at once, so that some have to wait for others."""
+    steps = (
+        msgspec.structs.replace(step, width=2 if step.each else 0) for step in definition.plan.steps
+    )
+    return replace(definition, plan=msgspec.structs.replace(definition.plan, steps=tuple(steps)))
+
+
 WRITTEN: Final = (
     TRANSFER,
     RESERVED_TRANSFER,
@@ -193,6 +207,8 @@ WRITTEN: Final = (
     SCHEDULED_TRANSFER,
     TRANSFER_WITH_FEE,
     JOURNEY,
+    _narrow(PAYROLL),
+    _narrow(PAYROLL_ALL_OR_NONE),
 )
 
 LIQUIDITY: Final = {"EUR": "bank-eur", "USD": "bank-usd"}

@@ -21,6 +21,7 @@ from messages import identity
 from messages.child import ParentAnswered, ParentStep
 from messages.wire import encode
 from orchestrator import course, references, saga, signals, timers
+from orchestrator import progress as progress_of_sagas
 from orchestrator.progress import StepProgress
 from participant import effects as outside
 from participant.machine import EffectMachine
@@ -213,6 +214,26 @@ def _another_life_each_time(_: Any) -> Any:
     return property(next_life)
 
 
+def _refused_legs_cost_nothing(original: Any) -> Any:
+    def whole(*arguments: Any, **named: Any) -> StepProgress:
+        step: StepProgress = original(*arguments, **named)
+        if "refused_minor" not in step.result:
+            return step
+        return msgspec.structs.replace(step, result={**step.result, "refused_minor": 0})
+
+    return whole
+
+
+def _through_with_the_first_leg(original: Any) -> Any:
+    def whole(step: Any, legs: Any, elements: Any, **named: Any) -> StepProgress:
+        if legs.applied:
+            legs = msgspec.structs.replace(legs, letters=legs.letters[: legs.applied], open={})
+        whole: StepProgress = original(step, legs, elements, **named)
+        return whole
+
+    return whole
+
+
 def _first_outcome_wins(original: Any) -> Any:
     def outcome(self: Any, event: Any, *rest: Any, **named: Any) -> None:
         if event.saga_id not in self.outcomes:
@@ -394,6 +415,14 @@ _ALL: Final = (
     Mutant(
         "a step that is asked for again begins another saga",
         (StepProgress, "next_life", _another_life_each_time),
+    ),
+    Mutant(
+        "what a payroll could not pay is not given back",
+        (progress_of_sagas, "whole", _refused_legs_cost_nothing),
+    ),
+    Mutant(
+        "a step is through with its first leg",
+        (progress_of_sagas, "whole", _through_with_the_first_leg),
     ),
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
     Mutant(

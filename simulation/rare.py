@@ -41,6 +41,7 @@ _PATHS: Final = (
     "warned record_rejected",
     "warned snapshot_torn",
     "warned snapshot_failed",
+    "completed partial",
     "parked outcome_unknown",
     "parked compensation_failed",
     "parked step_failed",
@@ -98,6 +99,8 @@ def told_by(fact: Fact) -> Iterator[str]:
     reason = fact.fields.get("reason")
     if fact.type == "saga.SagaParked":
         yield f"parked {reason}"
+    elif fact.type == "saga.SagaCompleted" and reason:
+        yield f"completed {reason}"
     elif fact.type == "account.CommandRefused":
         yield f"refused {reason}"
     elif fact.type == "saga.AnswerIgnored":

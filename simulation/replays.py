@@ -25,7 +25,9 @@ def state_of(machine: Machine[Any, Any]) -> object:
         return machine.effects.under_way, dict(machine.effects.known)
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
-    return machine.sagas.live, machine.sagas.finished, machine.sagas.revocable
+    sagas = machine.sagas
+    asleep = {saga.id: saga for block in sagas.asleep.blocks() for saga in block.sagas()}
+    return sagas.live, sagas.finished, sagas.revocable, asleep
 
 
 async def replays(bank: Bank, journals: list[Journal]) -> list[str]:

@@ -157,8 +157,15 @@ function stepNodes(steps) {
     [["step"], ["state"], ["attempt", "right"], ["reason"], ["waits until"], ["result"]],
     shown.map((step) => [step.name, [step.name + (step.pivot ? " ◆" : ""), badge(step.state),
       step.attempt || "", words(step.reason), when(step.answer_due_at ?? step.retry_at),
-      step.saga ? sagaLink(step.saga) : Object.keys(step.result).length ? json(step.result) : ""]])),
+      step.saga ? sagaLink(step.saga) : Object.keys(step.result).length ? json(step.result) : legs(step.legs)]])),
   ];
+}
+
+function legs(found) {
+  if (!found) return "";
+  const others = ["refused", "undone", "under_way", "in_doubt"].filter((name) => found[name]);
+  return [`${found.applied} of ${found.count} legs applied`,
+    ...others.map((name) => `${found[name]} ${words(name)}`)].join(", ");
 }
 
 const KIND = {

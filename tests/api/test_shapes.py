@@ -166,6 +166,49 @@ async def test_params_of_another_shape_are_refused_with_their_place(bank: Bank) 
     assert "must be a list of 1 to 10 legs" in refused.text
 
 
+async def test_a_payroll_pays_300_and_tells_whom_it_could_not_pay(bank: Bank) -> None:
+    """More legs than a plan may have steps; for a quarter of them there is no account."""
+    source, targets = await bank.open(1_000_000), [await bank.open() for _ in range(3)]
+    targets.append("nobody-there")
+    legs = [{"target": targets[n % 4], "amount_minor": n + 1} for n in range(300)]
+    total, lost = sum(range(1, 301)), sum(range(4, 301, 4))
+    answer = await start(bank, "payroll", source=source, amount_minor=total, legs=legs)
+    assert (answer.status_code, answer.json()["state"]) == (200, "completed")
+    assert answer.json()["reason"] == "partial"
+    assert await balance(bank, source) == 1_000_000 - total + lost
+    assert sum([await balance(bank, target) for target in targets[:3]]) == total - lost
+
+    path = f"/sagas/{answer.json()['id']}"
+    saga = await bank.look(path, answer)
+    assert (saga["state"], saga["reason"]) == ("completed", "partial")
+    assert (len(saga["params"]["legs"]), saga["params"]["legs.left_out"]) == (20, 280)
+    (pay,) = (step for step in saga["steps"] if step["name"] == "pay")
+    assert (pay["state"], pay["legs"]["applied"], pay["legs"]["refused"]) == ("succeeded", 225, 75)
+    refused = {"step": "pay", "state": "refused", "limit": 50}
+    page = (await bank.client.get(f"{path}/legs", params=refused)).json()
+    assert [(leg["leg"], leg["reason"]) for leg in page["legs"][:2]] == [
+        (3, "account_unknown"),
+        (7, "account_unknown"),
+    ]
+    assert page["legs"][0]["element"] == {"target": "nobody-there", "amount_minor": 4}
+    rest = await bank.client.get(f"{path}/legs", params={**refused, "from": page["next"]})
+    assert (len(page["legs"]), len(rest.json()["legs"]), rest.json()["next"]) == (50, 25, None)
+    timeline = (await bank.client.get(f"{path}/timeline", params={"limit": 1})).json()
+    assert len(timeline["entries"][0]["event"]["params"]["legs"]) == 20
+    assert (await bank.client.get(f"{path}/legs", params={"step": "debit"})).status_code == 400
+
+
+async def test_only_a_payroll_may_have_a_body_of_more_than_64_kib(bank: Bank) -> None:
+    legs = [{"target": f"nobody-{n:05}", "amount_minor": 1} for n in range(2_000)]
+    params: dict[str, Any] = {"source": await bank.open(), "amount_minor": 2_000, "legs": legs}
+    refused = await start(bank, "split_transfer", **params)
+    assert (refused.status_code, refused.json()["type"]) == (413, "/problems/body-too-large")
+    answer = await start(bank, "payroll", **params)
+    assert answer.json()["reason"] == "insufficient_funds"
+    too_many = await start(bank, "payroll", **{**params, "legs": legs * 12})
+    assert too_many.status_code == 413
+
+
 async def with_fee(bank: Bank, *, target_open: bool) -> tuple[dict[str, Any], list[int]]:
     """A transfer of 100 with a fee of 3, as it ends; the balances of source, target and fees."""
     source, target, fees = await bank.open(500), await bank.open(), await bank.open()

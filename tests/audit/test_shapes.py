@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from audit.accounts import Accounts
-from audit.case import Case
+from audit.case import Case, Closed
 from audit.cases import Cases
 from audit.conditions import due
 from audit.report import Findings
@@ -15,6 +15,7 @@ from audit.verdict import problems
 from journal.log import Place
 from messages.plan import Condition, PlannedStep
 from messages.saga import (
+    SagaCompleted,
     SagaEvent,
     SagaStarted,
     SignalAccepted,
@@ -29,17 +30,31 @@ ANN: dict[str, Any] = {"source": "alice", "target": "bob", "currency": "EUR", "i
 Tampering = Callable[[SagaEvent], SagaEvent | None]
 
 
-def found(bank: Bank, tampering: Tampering = lambda event: event) -> list[str]:
-    """The checks that fail, sorted."""
+def folded(
+    bank: Bank, tampering: Tampering = lambda event: event, *, sagas_first: bool = False
+) -> tuple[Cases, Findings]:
     findings = Findings()
     cases = Cases(findings, memory_ms=0)
     accounts = Accounts(cases, findings, effect_horizon_ms=0)
-    for offset, event in enumerate(bank.account_events):
-        accounts.fold(event, Place("account.journal", 0), offset)
+
+    def fold_accounts() -> None:
+        for offset, event in enumerate(bank.account_events):
+            accounts.fold(event, Place("account.journal", 0), offset)
+
+    if not sagas_first:
+        fold_accounts()
     for offset, event in enumerate(bank.events):
         changed = tampering(event)
         if changed is not None:
             cases.fold(changed, Place("orchestrator.journal", 0), offset)
+    if sagas_first:
+        fold_accounts()
+    return cases, findings
+
+
+def found(bank: Bank, tampering: Tampering = lambda event: event) -> list[str]:
+    """The checks that fail, sorted."""
+    cases, findings = folded(bank, tampering)
     open_cases = [case for case in cases.sagas.values() if isinstance(case, Case)]
     left = {problem.check for case in open_cases for problem in problems(case)}
     return sorted({violation.check for violation in findings.first()} | left)
@@ -60,9 +75,21 @@ def split() -> Bank:
     return bank.start("split_transfer", source="alice", amount_minor=3, currency="EUR", legs=legs)
 
 
+def payroll(definition: str = "payroll", *, closed: bool = True) -> Bank:
+    bank = Bank(alice=(100, "EUR"), bob=(0, "EUR"), carol=(0, "EUR"))
+    if closed:
+        bank.close("carol")
+    legs = [{"target": name, "amount_minor": 2} for name in ("bob", "carol", "bob")]
+    return bank.start(definition, source="alice", amount_minor=6, currency="EUR", legs=legs)
+
+
 @pytest.mark.parametrize(
     "bank",
     [
+        payroll(),
+        payroll(closed=False),
+        payroll("payroll_all_or_none"),
+        payroll("payroll_all_or_none", closed=False),
         approved(SMALL),
         approved(LARGE),
         approved(LARGE).signal("approval"),
@@ -73,6 +100,35 @@ def split() -> Bank:
 )
 def test_what_happened_is_right(bank: Bank) -> None:
     assert found(bank) == []
+
+
+@pytest.mark.parametrize("sagas_first", [True, False])
+@pytest.mark.parametrize("bank", [payroll(), payroll("payroll_all_or_none"), split()])
+def test_a_saga_is_closed_whichever_journal_is_read_first(bank: Bank, sagas_first: bool) -> None:
+    cases, _ = folded(bank, sagas_first=sagas_first)
+    assert isinstance(cases.sagas[SAGA], Closed)
+
+
+def test_a_payroll_that_leaves_somebody_out_and_does_not_say_so_is_seen() -> None:
+    def silent(event: SagaEvent) -> SagaEvent:
+        return replace(event, reason="") if isinstance(event, SagaCompleted) else event
+
+    def partial(event: SagaEvent) -> SagaEvent:
+        return replace(event, reason="partial") if isinstance(event, SagaCompleted) else event
+
+    assert found(payroll(), silent) == ["step_done"]
+    assert found(payroll(closed=False), partial) == ["step_done"]
+
+
+@pytest.mark.parametrize("definition", ["payroll", "payroll_all_or_none"])
+def test_a_leg_that_was_never_paid_is_seen(definition: str) -> None:
+    def longer(event: SagaEvent) -> SagaEvent:
+        if isinstance(event, SagaStarted):
+            legs = [*event.params["legs"], {"target": "dave", "amount_minor": 1}]
+            return replace(event, params={**event.params, "legs": legs})
+        return event
+
+    assert found(payroll(definition, closed=False), longer) == ["step_done"]
 
 
 def test_an_approval_by_the_one_who_asked_is_seen() -> None:

@@ -165,9 +165,9 @@ def test_a_deadline_that_does_not_wait_for_the_pivot_is_caught(
 
 
 def test_a_retry_after_the_saga_has_turned_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = progress._turned_back
+    kept = progress.turned_back
     monkeypatch.setattr(
-        progress, "_turned_back", lambda step: kept(step) if step.state == "pending" else step
+        progress, "turned_back", lambda step: kept(step) if step.state == "pending" else step
     )
     assert "credit was applied while the saga went back" in counterexample(GOOD).problem
 

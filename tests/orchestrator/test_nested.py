@@ -20,7 +20,7 @@ from orchestrator.machine import SagaMachine
 from orchestrator.progress import Saga
 from orchestrator.service import INPUTS
 from saga_definitions.dsl import Definition, Params, command, define, nested, step, wait_for
-from saga_definitions.registry import Registry
+from saga_definitions.registry import Registry, shipped
 from tests.orchestrator.graphs import MONEY, UNDO, MoveParams, node
 from tests.saga_definitions.bank import NOW_MS, SAGA, Bank
 
@@ -447,8 +447,44 @@ def test_a_person_may_ask_for_another_child_however_late() -> None:
     assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
 
 
+def test_the_child_of_another_try_is_the_one_that_is_asked_again() -> None:
+    slow = pay("pay", wait_for("word", timeout_ms=DAY_MS))
+    again = nested("pay", slow, given=GIVEN, irreversible=True)
+    it = bank(parent(node("debit", pivot=True), again))
+    it.start("parent", **PARAMS).take(said("reject", child_of(it)))
+    it.take(operator("retry")).wait(s=60)
+    assert begun(it) == [child_of(it), child_of(it, life=1)]
+    assert lines(it, child_of(it, life=1)).count("ParentAsked") > 1
+    it.take(said("approve", child_of(it, life=1)))
+    assert it.state == ("completed", "")
+    assert it.balances == {"alice": 300, "bob": 100, "carol": 0}
+
+
 def test_a_child_may_have_no_parameters() -> None:
     still = define("still", version=1, params=Params(), steps=(wait_for("word", timeout_ms=1_000),))
     it = bank(parent(nested("still", still, given={}), node("end", "still", pivot=True), **SLOW))
     it.start("parent", **PARAMS)
     assert child(it, "still").waiting_beside("") == "word"
+
+
+def test_a_child_sleeps_until_its_time_and_answers_the_last_attempt_that_asked() -> None:
+    given = {**GIVEN, "execute_at": "2026-01-11T00:00:00Z"}
+    later = shipped().find("scheduled_transfer")
+    it = bank(parent(nested("pay", later, given=given, pivot=True))).start("parent", **PARAMS)
+    asleep = it.sagas.sagas.asleep
+    it.wait(days=2)
+    assert (len(asleep), it.state) == (1, ("running", ""))
+    assert lines(it, child_of(it)).count("ParentAsked") > 8
+    it.wait(days=9)
+    assert (len(asleep), it.state) == (0, ("completed", ""))
+    assert it.balances == {"alice": 400, "bob": 100, "carol": 0}
+
+
+def test_a_sleeping_child_that_a_person_cancels_refuses_its_step() -> None:
+    given = {**GIVEN, "execute_at": "2026-01-11T00:00:00Z"}
+    later = shipped().find("scheduled_transfer")
+    it = bank(parent(nested("pay", later, given=given, pivot=True))).start("parent", **PARAMS)
+    assert len(it.sagas.sagas.asleep) == 1
+    it.take(operator("cancel", child_of(it)))
+    assert (len(it.sagas.sagas.asleep), it.state) == (0, ("compensated", "cancelled"))
+    assert it.balances == {"alice": 500, "bob": 0, "carol": 0}

@@ -293,6 +293,20 @@ async def test_who_and_why_and_ignored_answers_are_told(
     assert page.entries[2].event == msgspec.to_builtins(by_ann)
 
 
+async def test_a_long_list_that_a_saga_gives_to_its_child_is_cut_off(
+    engine: AsyncEngine, database_of_test: str, journals: Journals
+) -> None:
+    legs = [{"target": "bob", "amount_minor": 1}] * 30
+    command = msgspec.Raw(encode({"type": "saga.StartChild.v1", "params": {"legs": legs}}))
+    asked = msgspec.structs.replace(requested("s1", "debit"), command=command)
+    journals.write(SAGAS, started("s1"), asked)
+    async with projecting(journals, database_of_test, SMALL):
+        await caught_up(engine, journals)
+    page = await timeline.page(engine, "s1")
+    assert page is not None
+    assert page.entries[1].event["command"]["params"] == {"legs": legs[:20], "legs.left_out": 10}
+
+
 async def test_a_history_that_was_tampered_with_is_named_not_shown(
     engine: AsyncEngine, database_of_test: str, journals: Journals
 ) -> None:

@@ -77,7 +77,9 @@ def test_every_step_and_what_it_waits_for_is_drawn(name: str) -> None:
     groups = [[text.text for text in g.iter(f"{SVG}text")] for g in picture.iter(f"{SVG}g")]
     steps = definition.plan.steps
     assert [texts[0] for texts in groups] == [step.name for step in steps]
-    assert [len(texts) == 3 for texts in groups] == [step.undo is not None for step in steps]
+    for texts, step in zip(groups, steps, strict=True):
+        begins = [(text or "").partition(" ")[0] for text in texts[2:]]
+        assert begins == ["for"] * bool(step.each) + ["undo:"] * (step.undo is not None)
     edges = [one for one in picture.iter(f"{SVG}path") if one.attrib["class"] == "edge"]
     assert len(edges) == sum(len(step.after) for step in steps)
     pivots = [one for one in picture.iter() if one.get("class") == "pivot"]

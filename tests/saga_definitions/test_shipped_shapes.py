@@ -286,6 +286,8 @@ def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> 
         "approved_transfer",
         "fee",
         "fx_transfer",
+        "payroll",
+        "payroll_all_or_none",
         "reserved_transfer",
         "reversal",
         "scheduled_transfer",
