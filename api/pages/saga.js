@@ -98,11 +98,13 @@ export function saga(_, id, { digits, refresh, say }) {
   function confirm(action) {
     // Made once: pressing twice, or again after no answer, asks for the same thing.
     ask(path, action, newKey(), refresh, (state) => {
+      answered = state;
       say(`${ACTIONS[action][0]} accepted: the saga is ${state}`);
     });
   }
 
   let last = null;
+  let answered = null;
   return {
     title: `Saga ${id}`,
     nodes: [head, h("p", { class: "actions" }, buttons), steps, line],
@@ -113,7 +115,11 @@ export function saga(_, id, { digits, refresh, say }) {
       if (last !== null && ENDED.includes(last.state) && !news) return;
       news = false;
       const found = await get(path);
-      if (last !== null && last.state !== found.state) say(`The saga is ${found.state}`);
+      if (last !== null && last.state !== found.state) {
+        // What an action was answered with is not said again: it would wipe the answer away.
+        if (found.state !== answered) say(`The saga is ${found.state}`);
+        answered = null;
+      }
       last = found;
       show(head, facts(found, digits));
       buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
