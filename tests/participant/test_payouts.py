@@ -137,6 +137,8 @@ async def started(script: Path, environment: dict[str, str]) -> Process:
         env={**os.environ, "PYTHONPATH": str(DOCS.parents[1]), **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        # Who started these tests in the background may ignore it, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
