@@ -1,5 +1,5 @@
-"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones
-and a payroll.
+"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones,
+some with a fee, and a payroll.
 
 They are few, so each is shown; what has to come of them is known beforehand.
 """
@@ -30,12 +30,14 @@ _LARGE_MINOR: Final = 1_500_000
 
 
 class Shape(NamedTuple):
-    """A transfer of another shape; `verdict`: what is said when it asks; `end`: what it must be."""
+    """A transfer of another shape; `verdict`: what is said when it asks; `end`: what it must be;
+    `sagas`: how many it takes, with those that are its steps."""
 
     what: str
     body: dict[str, Any]
     end: str
     verdict: str = ""
+    sagas: int = 1
 
 
 def shapes(now: datetime) -> list[Shape]:
@@ -48,6 +50,16 @@ def shapes(now: datetime) -> list[Shape]:
             "definition": "split_transfer",
             "amount_minor": 5_000,
             "legs": [{"target": target, "amount_minor": amount} for target, amount in legs],
+        }
+
+    def with_fee(fee_account: str) -> dict[str, Any]:
+        return {
+            **payer,
+            "definition": "transfer_with_fee",
+            "target": "shapes-one",
+            "amount_minor": 900,
+            "fee_account": fee_account,
+            "fee_minor": 25,
         }
 
     large = {
@@ -79,6 +91,7 @@ def shapes(now: datetime) -> list[Shape]:
         Shape(
             "200 at once, half of them closed",
             {
+                **payer,
                 "definition": "payroll",
                 "amount_minor": 2_000,
                 "legs": [
@@ -88,6 +101,8 @@ def shapes(now: datetime) -> list[Shape]:
             },
             "completed",
         ),
+        Shape("with its fee", with_fee("shapes-other"), "completed", sagas=3),
+        Shape("with a fee that can't be paid", with_fee("shapes-closed"), "compensated", sagas=2),
         Shape(_APPROVED, large, "completed", "approve"),
         Shape("a large one, rejected", large, "compensated", "reject"),
         Shape(
@@ -114,7 +129,7 @@ def reversals(paid: Transfer) -> list[Shape]:
 
 
 async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]:
-    """Run them all, tell how they end: how many there were, and what did not come out as it must.
+    """Run them all, tell how they end: how many sagas it took, and what did not come out right.
 
     Raises ApiError, ApiAway.
     """
@@ -135,7 +150,7 @@ async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]
         if end.state != shape.end:
             wrong.append(f"{shape.what}: {end.state} ({end.reason}) instead of {shape.end}")
     console.print(table)
-    return len(todo), wrong
+    return sum(shape.sagas for shape in todo), wrong
 
 
 async def _end_of(client: Client, number: int, shape: Shape, after: str = "") -> Transfer:
