@@ -406,26 +406,26 @@ async def stop_client(
     """Stop a client that might hang or fail. The client's own stop ends at the first of its parts
     that does not; what is left would go on without an owner, over connections that stay open."""
     stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
-    try:
-        await _within(stop(), timeout_s)
-    except (KafkaError, OSError, TimeoutError) as error:
-        log_event.info("client_stop_failed", cause=repr(error))
+    if not await _ends(stop(), timeout_s):
         await _cut_off(client)
 
 
 async def _cut_off(client: Any) -> None:
     coordinator = getattr(client, "_coordinator", None)
     if coordinator is not None:
-        await _bounded(coordinator._stop_heartbeat_task())
-        await _bounded(coordinator._stop_commit_offsets_refresh_task())
+        await _ends(coordinator._stop_heartbeat_task())
+        await _ends(coordinator._stop_commit_offsets_refresh_task())
     for name in ("_fetcher", "_sender", "_client", "client"):
         part = getattr(client, name, None)
         if part is not None:
-            await _bounded(part.close())
+            await _ends(part.close())
 
 
-async def _bounded(closing: Awaitable[None]) -> None:
+async def _ends(stopping: Awaitable[None], timeout_s: float = _STOP_S) -> bool:
+    """Whether it ended well, and in time."""
     try:
-        await _within(closing, _STOP_S)
+        await _within(stopping, timeout_s)
     except (KafkaError, OSError, TimeoutError) as error:
-        log_event.info("client_cut_off", cause=repr(error))
+        log_event.info("client_stop_failed", cause=repr(error))
+        return False
+    return True
