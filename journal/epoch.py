@@ -4,7 +4,6 @@ An epoch is used once. Whoever gives it up gives up everything in it: an append 
 comes back later finds nobody, because the next epoch is another object with another state.
 """
 
-import re
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -36,6 +35,7 @@ from journal.records import (
     answer_entry,
     header,
     is_opened,
+    journal_named,
     link_entry,
 )
 from journal.service import Service
@@ -50,7 +50,6 @@ E = TypeVar("E")
 log_event = structlog.get_logger("journal.epoch")
 
 _RECORD_OVERHEAD_BYTES = 200
-_SOURCE: Final = re.compile(rb"[A-Za-z0-9._-]{1,100}/[0-9]{1,6}")
 
 MAX_SOURCES: Final = 10_000
 """Links into one partition; what a stranger calls itself must not fill our memory."""
@@ -59,7 +58,6 @@ MAX_REASON: Final = 500
 MAX_KEPT_HEADERS_BYTES: Final = 256 * 1024
 _SNAPSHOT_BYTES_PER_RECORD = 100
 _REJECTED_TYPE = type_name(RecordRejected)
-_NEXT: Final = Verdict.NEXT
 
 
 class Deposed(Exception):
@@ -120,7 +118,6 @@ class Epoch(Generic[M, E]):
         self._batch: list[Entry] = []
         self._batch_bytes = 0
         self._outputs: list[tuple[int, Place, int, Output]] = []
-        self._senders: dict[bytes, str] = {}
         self._last_entry = last
         self._last_snapshot = found.snapshot.manifest if found.snapshot else None
         self._stale = found.stale
@@ -175,18 +172,15 @@ class Epoch(Generic[M, E]):
         rejected."""
         progress = self.progress
         number = int(sequence) if sequence.isdigit() and len(sequence) < 19 else -1
-        sender = None if source is None else self._senders.get(source)
+        sender = None if source is None else journal_named(source)
         if sender is None or number < 1:
-            if source is None or number < 1 or not _SOURCE.fullmatch(source):
-                self._reject(record, topic, "the link's source or sequence is malformed")
-                return False
-            sender = source.decode()
-            if not progress.knows(sender) and len(progress.received) >= MAX_SOURCES:
-                self._reject(record, topic, f"more than {MAX_SOURCES} sources send to us")
-                return False
-            self._senders[bytes(source)] = sender
+            self._reject(record, topic, "the link's source or sequence is malformed")
+            return False
+        if not progress.knows(sender) and len(progress.received) >= MAX_SOURCES:
+            self._reject(record, topic, f"more than {MAX_SOURCES} sources send to us")
+            return False
         verdict = progress.judge(sender, number)
-        if verdict is _NEXT:
+        if verdict is Verdict.NEXT:
             progress.accept(sender, number)
             return True
         if verdict is Verdict.DUPLICATE:

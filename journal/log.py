@@ -18,6 +18,12 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
 
+    @classmethod
+    def named(cls, name: str) -> "Place":
+        """The place whose `str` is `name`."""
+        topic, _, partition = name.rpartition("/")
+        return cls(topic, int(partition))
+
 
 @lru_cache(maxsize=65_536)
 def place_of(topic: str, partition: int) -> Place:

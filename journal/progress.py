@@ -142,7 +142,7 @@ class Progress:
         self.at_ms = max(self.at_ms, advanced.at_ms)
         self.received.update(advanced.received)
         for name, sequence in advanced.released.items():
-            self.confirm(_place(name), sequence)
+            self.confirm(Place.named(name), sequence)
         self._confirmed_news = {}
 
     # Snapshots
@@ -177,10 +177,5 @@ class Progress:
         progress.confirmed = dict(state.confirmed)
         for name, sequence, key, value, headers in state.waiting:
             entry = Entry(None if key is None else key.encode(), value, tuple(headers))
-            progress.enqueue(_place(name), sequence, entry)
+            progress.enqueue(Place.named(name), sequence, entry)
         return progress
-
-
-def _place(name: str) -> Place:
-    topic, _, partition = name.rpartition("/")
-    return Place(topic, int(partition))

@@ -4,6 +4,8 @@ Headers are CloudEvents attributes in Kafka's binary mode. Two extensions carry 
 `ce_epoch` (a journal record's writer) and `ce_sequence` (a link's number, with `ce_source`).
 """
 
+import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +20,7 @@ SEQUENCE: Final = "ce_sequence"
 ID: Final = "ce_id"
 """Unique in its journal partition, void records included."""
 _SPEC: Final = ("ce_specversion", b"1.0")
+_SOURCE: Final = re.compile(rb"[A-Za-z0-9._-]{1,100}/[0-9]{1,6}")
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="journal.Opened.v1"):
@@ -70,6 +73,12 @@ def header(headers: Headers, name: str) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+@lru_cache(maxsize=16_384)
+def journal_named(source: bytes) -> str | None:
+    """The journal partition that a link's source names; None: it names none."""
+    return source.decode() if _SOURCE.fullmatch(source) else None
 
 
 def opened_entry(opened: Opened, source: str) -> Entry:

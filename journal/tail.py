@@ -5,18 +5,16 @@ Those of other aggregates are not even decoded.
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter
 
 from journal.log import Log, Place, Record
-from journal.records import ID, SOURCE, header
+from journal.records import ID, SOURCE, header, journal_named
 from messages.wire import Codec, Undecodable
 
 log_event = structlog.get_logger("journal.tail")
@@ -24,15 +22,7 @@ log_event = structlog.get_logger("journal.tail")
 _unreadable = Counter(
     "makegood_answers_unreadable_total", "Records among the answers that are none", ["topic"]
 )
-_SOURCE: Final = re.compile(rb"([A-Za-z0-9._-]{1,100})/([0-9]{1,6})")
 _MAX_DIGITS: Final = 18
-
-
-@lru_cache(maxsize=1_024)
-def _journal(source: bytes) -> Place | None:
-    """The journal partition that a link's source names; None: it names none."""
-    found = _SOURCE.fullmatch(source)
-    return None if found is None else Place(found[1].decode(), int(found[2]))
 
 
 class Seen(NamedTuple):
@@ -116,10 +106,10 @@ class Tail:
                 self._hand_out(topic, record, waiting)
 
     def _hand_out(self, topic: str, record: Record, waiting: dict[str, list[Watch]]) -> None:
-        place = _journal(header(record.headers, SOURCE) or b"")
+        source = journal_named(header(record.headers, SOURCE) or b"")
         offset = header(record.headers, ID) or b""
         try:
-            if place is None or not offset.isdigit() or len(offset) > _MAX_DIGITS:
+            if source is None or not offset.isdigit() or len(offset) > _MAX_DIGITS:
                 raise Undecodable("its source or id names no record of a journal")
             event = self._codecs[topic].decode(record.value)
         except Undecodable as error:
@@ -129,7 +119,7 @@ class Tail:
                 "answer_unreadable", topic=topic, offset=record.offset, reason=error.reason
             )
             return
-        seen = Seen(place, int(offset), event)
+        seen = Seen(Place.named(source), int(offset), event)
         for watch in waiting.get("", ()):
             watch.put(seen)
         effect_id = getattr(event, "effect_id", "")
