@@ -17,7 +17,7 @@ from messages.account import (
 )
 from messages.fingerprint import fingerprint
 from messages.identity import Direction
-from messages.saga import StepApplied, StepDeclined
+from messages.saga import StepApplied, StepDeclined, answer_to
 from messages.wire import type_name
 
 DETAILS: Final[dict[RefusalReason, str]] = {
@@ -95,29 +95,12 @@ def answer(event: AccountEvent) -> StepApplied | StepDeclined | None:
     if not event.reply_to or not event.saga_id:
         return None
     if isinstance(event, CommandRefused):
-        return _declined(event, event.reason, event.detail)
+        return answer_to(event, event.reason, event.detail)
     hold_id = ""
     if isinstance(event, EffectRepeated):
         if event.refused:
-            return _declined(event, event.refused, DETAILS[event.refused])
+            return answer_to(event, event.refused, DETAILS[event.refused])
         hold_id = event.hold_id
     elif isinstance(event, (Held, CreditedOnHold)):
         hold_id = event.effect_id
-    return StepApplied(
-        saga_id=event.saga_id,
-        step=event.step,
-        direction=event.direction,
-        attempt=event.attempt,
-        result={"hold_id": hold_id} if hold_id else {},
-    )
-
-
-def _declined(event: AccountEvent, reason: RefusalReason, detail: str) -> StepDeclined:
-    return StepDeclined(
-        saga_id=event.saga_id,
-        step=event.step,
-        direction=event.direction,
-        attempt=event.attempt,
-        reason=reason,
-        detail=detail,
-    )
+    return answer_to(event, result={"hold_id": hold_id} if hold_id else {})

@@ -3,7 +3,7 @@
 Every saga event carries all that is needed to derive what has to be sent because of it.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -67,6 +67,41 @@ class StepDeclined(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StepDecl
     attempt: int
     reason: Annotated[str, msgspec.Meta(max_length=100)]
     detail: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+class Asked(Protocol):
+    """Whatever names a step's attempt: what a participant was asked, or what it made of that."""
+
+    @property
+    def saga_id(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def attempt(self) -> int: ...
+
+
+def answer_to(
+    asked: Asked, reason: str = "", detail: str = "", result: Result | None = None
+) -> StepApplied | StepDeclined:
+    """What the saga that asked is told; without a `reason` it is applied, with `result`."""
+    if reason:
+        return StepDeclined(
+            saga_id=asked.saga_id,
+            step=asked.step,
+            direction=asked.direction,
+            attempt=asked.attempt,
+            reason=reason,
+            detail=detail,
+        )
+    return StepApplied(
+        saga_id=asked.saga_id,
+        step=asked.step,
+        direction=asked.direction,
+        attempt=asked.attempt,
+        result=result or {},
+    )
 
 
 RecoveryAction = Literal["retry", "compensate", "cancel"]

@@ -15,9 +15,8 @@ from messages.saga import (
     SagaEvent,
     SagaInput,
     SagaStarted,
-    StepApplied,
-    StepDeclined,
     StepRequested,
+    answer_to,
 )
 from messages.wire import encode, type_name
 from orchestrator.course import REPLY_TO
@@ -62,7 +61,7 @@ class SagaMachine:
             command = bytes(event.command)
             return (Output(event.topic, event.key, event.command_type, command, event.partitions),)
         if isinstance(event, ParentAnswered):
-            answer = _answer(event)
+            answer = answer_to(event.parent, event.reason, event.detail)
             return (Output(REPLY_TO, answer.saga_id, type_name(answer), encode(answer)),)
         told: SagaAccepted | SagaEvent = event
         if isinstance(event, SagaStarted):
@@ -88,23 +87,3 @@ class SagaMachine:
     def restore(self, chunk: bytes) -> None:
         for saga_id in self.sagas.restore(chunk):
             self.timers.changed(saga_id)
-
-
-def _answer(event: ParentAnswered) -> StepApplied | StepDeclined:
-    """A child's end, as the saga whose step it is hears it."""
-    parent = event.parent
-    if not event.reason:
-        return StepApplied(
-            saga_id=parent.saga_id,
-            step=parent.step,
-            direction=parent.direction,
-            attempt=parent.attempt,
-        )
-    return StepDeclined(
-        saga_id=parent.saga_id,
-        step=parent.step,
-        direction=parent.direction,
-        attempt=parent.attempt,
-        reason=event.reason,
-        detail=event.detail,
-    )

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from messages.fingerprint import fingerprint
 from messages.identity import Direction
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN, Enquire, StepCommand
-from messages.saga import Result, StepApplied, StepDeclined
+from messages.saga import Result, StepApplied, StepDeclined, answer_to
 from messages.wire import encode
 from participant.outcomes import Applied, Declined, Outcome, Unknown
 
@@ -431,22 +431,7 @@ def answer(event: EffectEvent) -> StepApplied | StepDeclined | None:
     """What the saga is told because of an event; None when it has to wait, or nobody asked."""
     if not isinstance(event, EffectSettled | EffectTold) or not (event.reply_to and event.saga_id):
         return None
-    if event.reason:
-        return StepDeclined(
-            saga_id=event.saga_id,
-            step=event.step,
-            direction=event.direction,
-            attempt=event.attempt,
-            reason=event.reason,
-            detail=event.detail,
-        )
-    return StepApplied(
-        saga_id=event.saga_id,
-        step=event.step,
-        direction=event.direction,
-        attempt=event.attempt,
-        result=event.result,
-    )
+    return answer_to(event, event.reason, event.detail, event.result)
 
 
 def _common(command: StepCommand, key: str, now_ms: int) -> _Common:
