@@ -248,15 +248,7 @@ class KafkaWriter:
         try:
             producer = self._producer or await self._start()
             batch = producer.create_batch()
-            fits = all(
-                batch.append(
-                    key=entry.key,
-                    value=entry.value,
-                    timestamp=entry.timestamp_ms,
-                    headers=[*entry.headers],
-                )
-                for entry in entries
-            )
+            fits = _fill(batch, entries)
             # The client takes a first record of any size; the broker would refuse it.
             if not fits or batch.size() > self.max_batch_bytes:
                 raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
@@ -308,6 +300,26 @@ class KafkaWriter:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await stop_client(producer)
+
+
+def _fill(batch: Any, entries: Sequence[Entry]) -> bool:
+    """Whether all entries fit into the client's batch. They go past its own `append`, which takes
+    a third of the time: it only passes them on and counts them."""
+    append = batch._builder.append
+    for number, entry in enumerate(entries):
+        if (
+            append(
+                number,
+                entry.timestamp_ms,
+                key=entry.key,
+                value=entry.value,
+                headers=[*entry.headers],
+            )
+            is None
+        ):
+            return False
+    batch._relative_offset = len(entries)
+    return True
 
 
 class KafkaReader:
