@@ -26,7 +26,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
-from journal.kafka_client import METADATA_MS, stay_current
+from journal.kafka_client import METADATA_MS, as_read, stay_current
 from journal.log import (
     AppendInDoubt,
     BatchTooLarge,
@@ -380,6 +380,7 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             check_crcs=False,
+            key_deserializer=as_read,
             fetch_max_wait_ms=500,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             retry_backoff_ms=50,
