@@ -303,8 +303,8 @@ class KafkaWriter:
 
 
 def _fill(batch: Any, entries: Sequence[Entry]) -> bool:
-    """Whether all entries fit into the client's batch. They go past its own `append`, which takes
-    a third of the time: it only passes them on and counts them."""
+    """Whether all entries fit into the client's batch. They go past its own `append`, which only
+    passes them on and counts them, and takes a third of the time for that."""
     append = batch._builder.append
     for number, entry in enumerate(entries):
         if (
