@@ -45,6 +45,7 @@ class Deaths:
             ("account-service-0", lambda: self._role("account-service-0")),
             ("orchestrator-1, away for 20 s", lambda: self._away("orchestrator-1")),
             ("account-service-1, away for 20 s", lambda: self._away("account-service-1")),
+            ("claims-0", lambda: self._role("claims-0")),
             ("projector-0", lambda: self._role("projector-0")),
             ("postgres", self._postgres),
             ("api-0", lambda: self._role("api-0")),

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chaos.looks import ALL, Look
+from chaos.orders import Orders
 from makegood.client import ApiAway, ApiError, Client
 from read_model import database, position, tables
 from read_model.batch import ACCOUNT_JOURNAL
@@ -59,7 +60,10 @@ class Workload:
         self.unanswered: list[str] = []
         self.refused: Counter[str] = Counter()
         self.looks: list[Look] = []
+        self.kinds: Counter[str] = Counter()
+        """Ends by definition."""
         self.accounts = [f"hot-{n}" for n in range(HOT)] + [f"cold-{n}" for n in range(cold)]
+        self._orders = Orders(self._rng, self.accounts, HOT, OPENING_MINOR * 1_000)
 
     @property
     def money_minor(self) -> int:
@@ -100,21 +104,17 @@ class Workload:
             while not self._stopping:
                 self._number += 1
                 key = f"chaos-{self._number}"
-                among = self.accounts[:HOT] if rng.random() < 0.5 else self.accounts
-                source, target = rng.sample(among, 2)
-                body = {
-                    "source": source,
-                    "target": target if rng.random() < 0.95 else "nobody",
-                    "amount_minor": rng.choice((1, 100, 5_000, OPENING_MINOR * 1_000)),
-                    "currency": "EUR",
-                    "definition": rng.choice(("transfer", "reserved_transfer")),
-                }
+                body, after = self._orders.next()
                 asked_s = self._now_s()
                 try:
-                    transfer = await client.transfer(key, body)
+                    transfer = await client.transfer(key, body, after)
+                    while transfer.state == "running":
+                        # It waits for its time.
+                        await asyncio.sleep(_READ_EVERY_S)
+                        transfer = await client.transfer(key, body, after)
                     if rng.random() < 0.05:
                         # A client that forgot that it was answered.
-                        transfer = await client.transfer(key, body)
+                        transfer = await client.transfer(key, body, after)
                 except ApiAway:
                     self.unanswered.append(key)
                 except ApiError as error:
@@ -123,6 +123,9 @@ class Workload:
                     told_s = self._now_s()
                     self.told.append(Told(key, transfer.id, transfer.state, asked_s, told_s))
                     self.ends_s.append(told_s)
+                    self.kinds[f"{body['definition']} {transfer.state}"] += 1
+                    if transfer.state == "completed":
+                        self._orders.completed(body, transfer.id, transfer.as_of)
 
     async def _read_hot(self) -> None:
         async with Client(self._url, connections=1, patience_s=0) as client:
