@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from messages.account import (
     AccountCommand,
@@ -20,10 +20,12 @@ from messages.account import (
 )
 from messages.identity import fingerprint, request_effect_id, saga_id
 from messages.saga import RecoverSaga, SignalSaga, StartSaga
+from saga_definitions.reversal import REVERSAL, REVERSIBLE
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import OUTSIDE, PAYOUT, Conditions
-from simulation.definitions import LIQUIDITY, WORD, Drawn, instant
+from simulation.definitions import LIQUIDITY, instant
+from simulation.drawn import WORD, Drawn
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"
@@ -53,6 +55,7 @@ class Callers:
         apis: list[Api],
         drawn: Sequence[Drawn],
         happened: Counter[str],
+        is_completed: Callable[[str], bool],
     ) -> None:
         self._rng = rng
         self._conditions = conditions
@@ -61,6 +64,8 @@ class Callers:
         self._signals = {"approved": ("approval", "second")}
         self._signals |= {one.definition.name: (WORD,) for one in drawn if one.waits}
         self._happened = happened
+        self._is_completed = is_completed
+        self._reversible: list[StartSaga] = []
         self._number = 0
         self._sagas: list[str] = []
         self.exchanges: list[Exchange] = []
@@ -133,6 +138,9 @@ class Callers:
                 self._sagas.append(request.saga_id)
                 if request.definition in self._signals:
                     await self._decide(request)
+                if request.definition in REVERSIBLE:
+                    self._reversible.append(request)
+                await self._reverse_some()
             if rng.random() < 0.08 and self._sagas:
                 await self._recover(rng.choice(self._sagas))
             if rng.random() < 0.1:
@@ -209,6 +217,40 @@ class Callers:
                     if rng.random() < 0.8:
                         break
                     self._happened["signal_repeated_on_purpose"] += 1
+
+    async def _reverse_some(self) -> None:
+        """Give back a transfer that is completed: all of it or a part, more than it was, or what
+        was given back before; at times in two requests at once."""
+        rng = self._rng
+        if not self._conditions.claims_processes or rng.random() > 0.3:
+            return
+        # Mostly the same few: what is given back again counts.
+        known = [one for one in self._reversible if self._is_completed(one.saga_id)][-4:]
+        if not known:
+            return
+        original = rng.choice(known)
+        requests = [self._reversal(original) for _ in range(rng.choice((1, 1, 2)))]
+        self._happened["reversals_at_once"] += len(requests) > 1
+        async with asyncio.TaskGroup() as tasks:
+            for request in requests:
+                tasks.create_task(self._ask(request))
+
+    def _reversal(self, original: StartSaga) -> StartSaga:
+        rng = self._rng
+        self._number += 1
+        whole: Any = original.params["amount_minor"]
+        kind = rng.choice(("whole", "whole", "part", "part", "part", "more"))
+        amount = {"whole": whole, "part": rng.randint(1, whole), "more": whole + 1}[kind]
+        self._happened[f"reversal_of_{kind}"] += 1
+        params: dict[str, object] = {
+            "original": original.saga_id,
+            "source": original.params["target"],
+            "target": original.params["source"],
+            "amount_minor": amount,
+            "total_minor": whole,
+            "currency": original.params["currency"],
+        }
+        return _start(f"key-{self._number}", REVERSAL.name, params)
 
     def _fresh(self, request: StartSaga) -> StartSaga:
         """The same request under a request id of this attempt's own."""

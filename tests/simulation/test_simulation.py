@@ -18,7 +18,7 @@ from messages.plan import AwaitTime
 from messages.wire import type_name
 from simulation.carrier import Reserve, declared
 from simulation.conditions import OUTSIDE, draw
-from simulation.definitions import drawn
+from simulation.drawn import drawn
 from simulation.rare import ENOUGH_RUNS, missing
 from simulation.run import simulate
 from simulation.weather import START_MS
