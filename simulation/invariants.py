@@ -10,6 +10,7 @@ from simulation.bank import Bank
 from simulation.books import Books
 from simulation.callers import Exchange
 from simulation.children import children, stalled
+from simulation.claimed import Claims, claimed
 from simulation.courses import Courses, ends, order
 from simulation.handled import handled
 from simulation.history import Histories
@@ -26,6 +27,7 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
     """What is wrong, one line each; empty when all is well."""
     histories = history.read(bank.log.records, bank.conditions.partitions)
     books, courses = Books(histories), Courses(histories)
+    claims = Claims(histories)
     checks: tuple[Callable[[], Iterable[str]], ...] = (
         lambda: books.wrong,
         lambda: courses.wrong,
@@ -35,12 +37,14 @@ async def violations(bank: Bank, exchanges: list[Exchange]) -> list[str]:
         lambda: handled(histories),
         lambda: answers(histories, courses, exchanges),
         lambda: settled(histories, courses, bank.carrier.book) if bank.carrier else (),
+        lambda: claimed(claims, courses),
         lambda: projected(bank.tables.rows, histories, books, courses),
         lambda: projected_up_to(bank.projected_before_healing, histories),
     )
     wrong = [one for check in checks for one in [*check()][:MAX_TOLD]]
     wrong += await replays(bank, histories.journals)
     wrong += await _audited(bank)
+    bank.happened["lock waited for"] += claims.waited
     _count(bank.happened, histories, courses)
     return wrong
 

@@ -65,6 +65,30 @@ _PATHS: Final = (
     "told effect_in_progress",
     "told participant_busy",
     "voided outside",
+    "drew legs undone",
+    "drew legs held",
+    "drew legs pivot",
+    "drew legs past",
+    "drew child undone",
+    "drew child pivot",
+    "drew child past",
+    "drew lock",
+    "drew lock again",
+    "leg refused",
+    "leg taken back",
+    "leg asked again",
+    "child refused",
+    "child taken back",
+    "child asked again",
+    "lock waited for",
+    "told lock_timeout",
+    "told queue_full",
+    "told limit_exceeded",
+    "reversal completed",
+    "reversal_of_whole",
+    "reversal_of_part",
+    "reversal_of_more",
+    "reversals_at_once",
 )
 
 
@@ -93,10 +117,29 @@ def warnings_counted(happened: Counter[str]) -> Generator[None]:
         structlog.configure(**before)
 
 
+def _of_leg(fact: Fact) -> Iterator[str]:
+    asked = fact.type == "saga.StepRequested"
+    if fact.type == "saga.StepRefused":
+        yield "leg refused"
+    elif asked and fact.fields["direction"] == "undo":
+        yield "leg taken back"
+    elif asked and fact.fields["attempt"] > 1:
+        yield "leg asked again"
+
+
 def told_by(fact: Fact) -> Iterator[str]:
     """What a journal's record says that has happened."""
     yield fact.type
     reason = fact.fields.get("reason")
+    if "." in fact.fields.get("step", ""):
+        yield from _of_leg(fact)
+    elif fact.type == "saga.StepRequested" and "child_id" in fact.fields["command"]:
+        if fact.fields["direction"] == "undo":
+            yield "child taken back"
+        elif fact.fields["attempt"] > 1:
+            yield "child asked again"
+    elif fact.type == "saga.ParentAnswered" and reason:
+        yield "child refused"
     if fact.type == "saga.SagaParked":
         yield f"parked {reason}"
     elif fact.type == "saga.SagaCompleted" and reason:
