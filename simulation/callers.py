@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from messages.account import (
     AccountCommand,
@@ -18,18 +18,17 @@ from messages.account import (
     Unfreeze,
     Withdraw,
 )
-from messages.identity import fingerprint, request_effect_id, saga_id
+from messages.identity import request_effect_id
 from messages.saga import RecoverSaga, SignalSaga, StartSaga
-from saga_definitions.reversal import REVERSAL, REVERSIBLE
+from saga_definitions.reversal import REVERSIBLE
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import OUTSIDE, PAYOUT, Conditions
 from simulation.definitions import LIQUIDITY, instant
 from simulation.drawn import WORD, Drawn
+from simulation.requests import CURRENCIES, TENANT, reversal, start, with_another_body
 from simulation.weather import simulated_ms
 
-TENANT: Final = "sim"
-CURRENCIES: Final = ("EUR", "USD")
 _MOST_LEGS: Final = {"split_transfer": 3, "payroll": 5, "payroll_all_or_none": 5}
 RATES: Final = ("0.5", "1.0837", "0.922763678")
 PATIENCE: Final = 4
@@ -149,7 +148,7 @@ class Callers:
                 await self._ask(request)
             elif answered and isinstance(request, StartSaga) and rng.random() < 0.05:
                 self._happened["key_reused"] += 1
-                await self._ask(_with_another_body(request))
+                await self._ask(with_another_body(request))
 
     async def _ask(self, request: StartSaga | AccountCommand, patience: int = PATIENCE) -> bool:
         """Ask until there is an answer; the same key every time, however often."""
@@ -236,21 +235,10 @@ class Callers:
                 tasks.create_task(self._ask(request))
 
     def _reversal(self, original: StartSaga) -> StartSaga:
-        rng = self._rng
         self._number += 1
-        whole: Any = original.params["amount_minor"]
-        kind = rng.choice(("whole", "whole", "part", "part", "part", "more"))
-        amount = {"whole": whole, "part": rng.randint(1, whole), "more": whole + 1}[kind]
+        kind, request = reversal(self._rng, f"key-{self._number}", original)
         self._happened[f"reversal_of_{kind}"] += 1
-        params: dict[str, object] = {
-            "original": original.saga_id,
-            "source": original.params["target"],
-            "target": original.params["source"],
-            "amount_minor": amount,
-            "total_minor": whole,
-            "currency": original.params["currency"],
-        }
-        return _start(f"key-{self._number}", REVERSAL.name, params)
+        return request
 
     def _fresh(self, request: StartSaga) -> StartSaga:
         """The same request under a request id of this attempt's own."""
@@ -284,7 +272,7 @@ class Callers:
         if not name:
             one = rng.choice(self._drawn)
             params = one.params(rng, known, currency, simulated_ms())
-            return _start(f"key-{self._number}", one.definition.name, params)
+            return start(f"key-{self._number}", one.definition.name, params)
         params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])
@@ -310,7 +298,7 @@ class Callers:
                 params["source"] = self._customers[0] if target != self._customers[0] else "acc-x"
         elif name == "journey":
             params["bank"] = LIQUIDITY["EUR"]
-        return _start(f"key-{self._number}", name, params)
+        return start(f"key-{self._number}", name, params)
 
     def _legs(self, source: str, known: list[str], amount: int, most: int) -> dict[str, object]:
         """`amount` for the first target, less for each that follows."""
@@ -386,32 +374,6 @@ class Callers:
     def _effect(self) -> str:
         self._number += 1
         return request_effect_id(TENANT, f"key-{self._number}", "any")
-
-
-def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:
-    return StartSaga(
-        saga_id=saga_id(TENANT, key),
-        tenant=TENANT,
-        definition=definition,
-        params=params,
-        fingerprint=fingerprint(definition, params),
-        request_id="",
-        issued_at_ms=simulated_ms(),
-    )
-
-
-def _with_another_body(request: StartSaga) -> StartSaga:
-    other = CURRENCIES[request.params["currency"] == CURRENCIES[0]]
-    params = {**request.params, "currency": other}
-    return StartSaga(
-        saga_id=request.saga_id,
-        tenant=request.tenant,
-        definition=request.definition,
-        params=params,
-        fingerprint=fingerprint(request.definition, params),
-        request_id="",
-        issued_at_ms=request.issued_at_ms,
-    )
 
 
 def _name(request: StartSaga | AccountCommand) -> str:

@@ -49,9 +49,12 @@ class Claims:
         if command is None:
             self._say(fact, "settles what nobody asked for")
             return
-        if fact.fields["outcome"] != "applied":
-            return
         name = command["purpose"], command["resource"]
+        if fact.fields["outcome"] != "applied":
+            left = command.get("limit_minor", 0) - self.taken[name]
+            if fact.fields["reason"] == "limit_exceeded" and command["amount_minor"] <= left:
+                self._say(fact, f"refuses {command['amount_minor']} although {left} are left")
+            return
         match command["type"]:
             case "claims.Claim.v1":
                 self.taken[name] += command["amount_minor"]

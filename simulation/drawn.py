@@ -123,7 +123,7 @@ def _draw(
     more: Random,
     kinds: frozenset[str],
 ) -> Drawn:
-    """`more`: decides on `kinds`, so that the rest is the same with them and without."""
+    """`more`: decides on `kinds`: a run without them is not another because of them."""
     takes, gives = rng.randint(1, 3), rng.randint(1, 3)
     declared: dict[str, Any] = {"currency": Currency(), "due_at": Instant(), "ends_at": Instant()}
     for i in range(takes):

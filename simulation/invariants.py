@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from audit.auditor import audit
+from saga_definitions.reversal import REVERSAL
 from simulation import history
 from simulation.answers import answers
 from simulation.bank import Bank
@@ -68,3 +69,6 @@ def _count(happened: Counter[str], histories: Histories, courses: Courses) -> No
             happened.update(told_by(fact))
     for state, number in courses.count().items():
         happened[f"saga_{state}"] += number
+    for course in courses.by_id.values():
+        if course.definition == REVERSAL.name:
+            happened[f"reversal {course.state}"] += 1

@@ -92,10 +92,6 @@ def _kept_by_who_turns_back(original: Any) -> Any:
     return decide
 
 
-def _never_too_long(_: Any) -> Any:
-    return lambda self: None
-
-
 def _claimed_without_end(original: Any) -> Callable[..., Any]:
     def decide(quota: Quota | None, command: Any) -> Any:
         return Applied() if isinstance(command, Claim) else original(quota, command)
@@ -140,10 +136,6 @@ OF_SHAPES: Final = (
     Mutant(
         "a lock stays with who turns back",
         (ClaimsMachine, "_undo_lock", _kept_by_who_turns_back),
-    ),
-    Mutant(
-        "who waits for a lock is not told that the time is up",
-        (ClaimsMachine, "next_due_ms", _never_too_long),
     ),
     Mutant("of a transfer any amount is claimed", (quotas, "decide", _claimed_without_end)),
     Mutant("a claim is not given back", (quotas, "evolve", _nothing_is_given_back)),

@@ -27,7 +27,7 @@ _EVENTS: Final = tuple(
     for family in (SagaEvent, AccountEvent, EffectEvent)
     for kind in get_args(family)
 )
-_PATHS: Final = (
+PATHS: Final = (
     "void",
     "append_to_place_down",
     "projector_crash_between_rows",
@@ -94,7 +94,7 @@ _PATHS: Final = (
 
 def missing(happened: Counter[str]) -> list[str]:
     """What never happened, of all that should have."""
-    return [name for name in (*FAULTS, *_EVENTS, *_PATHS) if not happened[name]]
+    return [name for name in (*FAULTS, *_EVENTS, *PATHS) if not happened[name]]
 
 
 @contextmanager
