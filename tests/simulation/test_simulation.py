@@ -88,6 +88,7 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             shapes["legs to nobody"] += any(leg["target"] == "acc-nobody" for leg in legs)
             shapes.update(f"{deep} deep" for deep in _depths(one.definition))
             pivot = [step.do.type for step in steps if step.pivot and step.do]
+            shapes.update(f"each {step.do.type}" for step in steps if step.each and step.do)
             shapes.update(step.do.type if step.do else "wait" for step in steps)
             shapes["condition"] += any(step.when for step in steps)
             shapes["time"] += any(isinstance(step.wait, AwaitTime) for step in steps)
@@ -118,6 +119,13 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             "no two alike",
             "past the pivot",
             *(shape for shape in PATHS if shape.startswith("drew ")),
+            "each account.CreditOnHold.v1",
+            "each account.Credit.v1",
+            "each account.Debit.v1",
+            "each account.Hold.v1",
+            "each account.Release.v1",
+            "pivot ['saga.StartChild.v1']",
+            "pivot ['claims.ReleaseLock.v1']",
             "legs to nobody",
             "2 deep",
             "3 deep",
