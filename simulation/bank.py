@@ -9,6 +9,9 @@ import msgspec
 
 from account_service.service import TOPICS as ACCOUNT
 from account_service.service import account_service
+from claims.machine import ClaimsMachine
+from claims.service import TOPICS as CLAIMS
+from claims.service import claims_service
 from journal.memory_log import MemoryLog
 from journal.service import Service, Tuning
 from journal.topics import dead_letter_spec
@@ -82,7 +85,8 @@ class Bank:
         if self.outside is not None:
             draws = stream(seed, "carrier")
             self.carrier = Carrier(self.outside, draws, conditions, self.happened)
-        self.drawn = drawn(seed, self.outside)
+        self.drawn = drawn(seed, self.outside, conditions.shapes)
+        self.happened.update(what for one in self.drawn for what in one.drew)
         self.services = [
             msgspec.structs.replace(one, events=_DecodedOnce(one.events))
             for one in _services(conditions, self.drawn, self.carrier)
@@ -90,10 +94,11 @@ class Bank:
         counts = (
             conditions.orchestrators,
             conditions.account_processes,
+            conditions.claims_processes,
             conditions.participant_processes,
         )
         self.processes: dict[str, list[Process]] = {}
-        for service, count in zip(self.services, counts, strict=False):
+        for service, count in zip(self.services, filter(None, counts), strict=False):
             outside = self.outside and service.topics.name == self.outside.name
             self.processes[service.topics.name] = [
                 Process(
@@ -146,8 +151,18 @@ class Bank:
             for i in range(conditions.projectors)
         ]
         return Callers(
-            stream(self.seed, "callers"), conditions, self.apis, self.drawn, self.happened
+            stream(self.seed, "callers"),
+            conditions,
+            self.apis,
+            self.drawn,
+            self.happened,
+            self._is_completed,
         )
+
+    def _is_completed(self, saga: str) -> bool:
+        """As far as the read model knows."""
+        row = self.tables.rows.sagas.get(saga)
+        return row is not None and row.state == "completed"
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
@@ -211,7 +226,7 @@ class Bank:
                 if partition not in process.working:
                     return f"{process.name} has not opened partition {partition}"
                 machine = process.machines[partition]
-                if isinstance(machine, EffectMachine) and machine.effects.under_way:
+                if isinstance(machine, EffectMachine | ClaimsMachine) and machine.effects.under_way:
                     return f"{process.name} partition {partition} has effects under way"
                 due_ms = None if isinstance(machine, SagaMachine) else machine.next_due_ms()
                 if due_ms is not None:
@@ -247,11 +262,14 @@ def _services(
         idle_wait_ms=round(_RATHER_LONG_S * 1000),
     )
     partitions = conditions.partitions
+    claims = conditions.claims_processes > 0
     services: list[Service[Any, Any]] = [
         orchestrator(
             partitions,
-            {ACCOUNT.input: partitions},
-            definitions=registry((one.definition for one in drawn), conditions.participant),
+            {ACCOUNT.input: partitions} | ({CLAIMS.input: partitions} if claims else {}),
+            definitions=registry(
+                [one.definition for one in drawn], conditions.participant, claims=claims
+            ),
             memory_horizon_ms=conditions.saga_memory_ms,
             tuning=tuning,
         ),
@@ -262,6 +280,15 @@ def _services(
             tuning=tuning,
         ),
     ]
+    if claims:
+        services.append(
+            claims_service(
+                partitions,
+                {ORCHESTRATOR.input: partitions},
+                effect_horizon_ms=conditions.effect_horizon_ms,
+                tuning=tuning,
+            )
+        )
     if carrier is not None:
         services.append(carrier.service(partitions, tuning))
     return services

@@ -18,17 +18,17 @@ from messages.account import (
     Unfreeze,
     Withdraw,
 )
-from messages.identity import fingerprint, request_effect_id, saga_id
+from messages.identity import request_effect_id
 from messages.saga import RecoverSaga, SignalSaga, StartSaga
+from saga_definitions.reversal import REVERSIBLE
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import OUTSIDE, PAYOUT, Conditions
-from simulation.definitions import LIQUIDITY
-from simulation.drawn import WORD, Drawn, instant
+from simulation.definitions import LIQUIDITY, instant
+from simulation.drawn import WORD, Drawn
+from simulation.requests import CURRENCIES, TENANT, reversal, start, with_another_body
 from simulation.weather import simulated_ms
 
-TENANT: Final = "sim"
-CURRENCIES: Final = ("EUR", "USD")
 _MOST_LEGS: Final = {"split_transfer": 3, "payroll": 5, "payroll_all_or_none": 5}
 RATES: Final = ("0.5", "1.0837", "0.922763678")
 PATIENCE: Final = 4
@@ -54,6 +54,7 @@ class Callers:
         apis: list[Api],
         drawn: Sequence[Drawn],
         happened: Counter[str],
+        is_completed: Callable[[str], bool],
     ) -> None:
         self._rng = rng
         self._conditions = conditions
@@ -62,6 +63,8 @@ class Callers:
         self._signals = {"approved": ("approval", "second")}
         self._signals |= {one.definition.name: (WORD,) for one in drawn if one.waits}
         self._happened = happened
+        self._is_completed = is_completed
+        self._reversible: list[StartSaga] = []
         self._number = 0
         self._sagas: list[str] = []
         self.exchanges: list[Exchange] = []
@@ -134,6 +137,9 @@ class Callers:
                 self._sagas.append(request.saga_id)
                 if request.definition in self._signals:
                     await self._decide(request)
+                if request.definition in REVERSIBLE:
+                    self._reversible.append(request)
+                await self._reverse_some()
             if rng.random() < 0.08 and self._sagas:
                 await self._recover(rng.choice(self._sagas))
             if rng.random() < 0.1:
@@ -142,7 +148,7 @@ class Callers:
                 await self._ask(request)
             elif answered and isinstance(request, StartSaga) and rng.random() < 0.05:
                 self._happened["key_reused"] += 1
-                await self._ask(_with_another_body(request))
+                await self._ask(with_another_body(request))
 
     async def _ask(self, request: StartSaga | AccountCommand, patience: int = PATIENCE) -> bool:
         """Ask until there is an answer; the same key every time, however often."""
@@ -211,6 +217,29 @@ class Callers:
                         break
                     self._happened["signal_repeated_on_purpose"] += 1
 
+    async def _reverse_some(self) -> None:
+        """Give back a transfer that is completed: all of it or a part, more than it was, or what
+        was given back before; at times in two requests at once."""
+        rng = self._rng
+        if not self._conditions.claims_processes or rng.random() > 0.3:
+            return
+        # Mostly the same few: what is given back again counts.
+        known = [one for one in self._reversible if self._is_completed(one.saga_id)][-4:]
+        if not known:
+            return
+        original = rng.choice(known)
+        requests = [self._reversal(original) for _ in range(rng.choice((1, 1, 2)))]
+        self._happened["reversals_at_once"] += len(requests) > 1
+        async with asyncio.TaskGroup() as tasks:
+            for request in requests:
+                tasks.create_task(self._ask(request))
+
+    def _reversal(self, original: StartSaga) -> StartSaga:
+        self._number += 1
+        kind, request = reversal(self._rng, f"key-{self._number}", original)
+        self._happened[f"reversal_of_{kind}"] += 1
+        return request
+
     def _fresh(self, request: StartSaga) -> StartSaga:
         """The same request under a request id of this attempt's own."""
         self._number += 1
@@ -243,7 +272,7 @@ class Callers:
         if not name:
             one = rng.choice(self._drawn)
             params = one.params(rng, known, currency, simulated_ms())
-            return _start(f"key-{self._number}", one.definition.name, params)
+            return start(f"key-{self._number}", one.definition.name, params)
         params: dict[str, object] = {"amount_minor": amount, "currency": currency}
         if name == "collect":
             second = rng.choice([account for account in known if account != target])
@@ -269,7 +298,7 @@ class Callers:
                 params["source"] = self._customers[0] if target != self._customers[0] else "acc-x"
         elif name == "journey":
             params["bank"] = LIQUIDITY["EUR"]
-        return _start(f"key-{self._number}", name, params)
+        return start(f"key-{self._number}", name, params)
 
     def _legs(self, source: str, known: list[str], amount: int, most: int) -> dict[str, object]:
         """`amount` for the first target, less for each that follows."""
@@ -345,32 +374,6 @@ class Callers:
     def _effect(self) -> str:
         self._number += 1
         return request_effect_id(TENANT, f"key-{self._number}", "any")
-
-
-def _start(key: str, definition: str, params: dict[str, object]) -> StartSaga:
-    return StartSaga(
-        saga_id=saga_id(TENANT, key),
-        tenant=TENANT,
-        definition=definition,
-        params=params,
-        fingerprint=fingerprint(definition, params),
-        request_id="",
-        issued_at_ms=simulated_ms(),
-    )
-
-
-def _with_another_body(request: StartSaga) -> StartSaga:
-    other = CURRENCIES[request.params["currency"] == CURRENCIES[0]]
-    params = {**request.params, "currency": other}
-    return StartSaga(
-        saga_id=request.saga_id,
-        tenant=request.tenant,
-        definition=request.definition,
-        params=params,
-        fingerprint=fingerprint(request.definition, params),
-        request_id="",
-        issued_at_ms=request.issued_at_ms,
-    )
 
 
 def _name(request: StartSaga | AccountCommand) -> str:

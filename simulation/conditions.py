@@ -25,6 +25,12 @@ HANDLERS: Final = (
 PAYOUT: Final = "payout"
 OUTSIDE: Final = "outside"
 
+LEGS: Final = "legs"
+NESTED: Final = "nested"
+LOCKS: Final = "locks"
+KINDS: Final = (LEGS, NESTED, LOCKS)
+"""What drawn definitions have besides simple steps."""
+
 INCIDENTS: Final = (
     "crash",
     "pause",
@@ -70,7 +76,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
     `participant`: what it is called, "" without one. `declines`: its share of refusals;
     `enquiries`: it can look effects up. The other bounds of it are those of `participant.Limits`
-    and `messages.participants.Participant`.
+    and `messages.participants.Participant`. `shapes`: those of `KINDS` that drawn definitions
+    may have; `claims_processes` 0: nobody keeps claims, so there are no reversals and no locks.
     """
 
     partitions: int
@@ -103,6 +110,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     max_handlers: int
     enquiries: bool
     declines: float
+    shapes: frozenset[str] = frozenset()
+    claims_processes: int = 0
     incidents: frozenset[int] | None = None
 
 
@@ -111,6 +120,10 @@ def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
     faults = _faults(rng)
     rates = {kind: _between(rng, 0.002, 0.06) if kind in faults else 0.0 for kind in WEATHER}
     rates |= {kind: _between(rng, 0.03, 0.3) if kind in faults else 0.0 for kind in HANDLERS}
+    more = stream(seed, "shapes")
+    claims_processes = more.choice((0, 0, 0, 1, 2))
+    kinds = KINDS if claims_processes else tuple(kind for kind in KINDS if kind != LOCKS)
+    shapes = frozenset(kind for kind in kinds if more.random() < 0.4)
     short_memory = rng.random() < 0.1
     participant = rng.choice(("", "", PAYOUT, OUTSIDE, OUTSIDE))
     return Conditions(
@@ -145,6 +158,8 @@ def draw(seed: int, transfers: int = TRANSFERS) -> Conditions:
         # Payouts are enquired after for an hour: without an answer none would end in time.
         enquiries=participant == PAYOUT or rng.random() < 0.8,
         declines=rng.choice((0.0, 0.15, 0.5)),
+        shapes=shapes,
+        claims_processes=claims_processes,
     )
 
 

@@ -55,6 +55,7 @@ class Course:
     def __init__(self, started: Fact) -> None:
         self.place = started.place
         self.params: dict[str, Any] = started.fields["params"]
+        self.definition: str = started.fields["plan"]["definition"]
         self.plan: dict[str, Any] = started.fields["plan"]
         self.states: list[tuple[int, str]] = [(started.offset, "running")]
         self.succeeded: dict[tuple[str, str], Fact] = {}
@@ -64,6 +65,8 @@ class Course:
         self.child_of: dict[str, str] = {}
         self.asked_children: list[tuple[str, str]] = []
         self.reopened = False
+        self.partial = False
+        """Whether it was completed as one that could not do all."""
 
     @property
     def state(self) -> str:
@@ -122,6 +125,8 @@ class Courses:
         }.get(fact.type)
         if state:
             course.states.append((fact.offset, state))
+        if fact.type == "saga.SagaCompleted":
+            course.partial = fields.get("reason", "") == "partial"
         if fact.type == "saga.StepSucceeded":
             course.succeeded[fields["step"], fields["direction"]] = fact
         return
@@ -158,10 +163,22 @@ def ends(courses: Courses, books: Books, stalled: set[str]) -> Iterator[str]:
             holds.discard(fields.get("hold_id", ""))
         if holds:
             yield f"courses: {state} saga {saga} leaves a hold"
+        if state == "completed" and course.partial != _is_partial(course):
+            said = "partial" if course.partial else "whole"
+            yield f"courses: completed saga {saga} is said to be {said}"
         due = _due(course) if state == "completed" else {}
         moved = {account: amount for account, amount in net.items() if amount}
         if moved != due:
             yield f"courses: {state} saga {saga} moved {moved} instead of {due}"
+
+
+def _is_partial(course: Course) -> bool:
+    return any(
+        _left_out(course, step, part)
+        for step in course.plan["steps"]
+        if "each" in step
+        for part in parts(course, step)
+    )
 
 
 def _due(course: Course) -> dict[str, int]:

@@ -1,8 +1,10 @@
-"""The sagas that the simulated bank runs and that somebody wrote: those that ship, one with
-parallel steps, one that waits and tries again, and one for whose approvals nobody has days."""
+"""The sagas that the simulated bank runs: those that ship, one with parallel steps, one that waits
+and tries again, one for whose approvals nobody has days, and those that
+`simulation/drawn.py` draws."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -30,6 +32,7 @@ from saga_definitions.payroll import PAYROLL
 from saga_definitions.payroll_all_or_none import PAYROLL_ALL_OR_NONE
 from saga_definitions.registry import Registry
 from saga_definitions.reserved_transfer import RESERVED_TRANSFER
+from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
 from saga_definitions.transfer import TRANSFER
@@ -206,8 +209,15 @@ LIQUIDITY: Final = {"EUR": "bank-eur", "USD": "bank-usd"}
 """The bank's own accounts; payouts are settled there, too."""
 
 
-def registry(others: Iterable[Definition] = (), participant: str = "") -> Registry:
-    """`others`: that nobody wrote. `participant`: who else takes part; payouts can be started
-    where it carries them out."""
+def instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")
+
+
+def registry(
+    drawn: Sequence[Definition], participant: str = "", *, claims: bool = False
+) -> Registry:
+    """`participant`: who else takes part; payouts can be started where it carries them out.
+    `claims`: they are kept, and so transfers can be reversed."""
     payouts = (external_payout(LIQUIDITY),) if participant == PAYOUT else ()
-    return Registry((*WRITTEN, *payouts, *others))
+    reversals = (REVERSAL,) if claims else ()
+    return Registry((*WRITTEN, *payouts, *reversals, *drawn))

@@ -1,9 +1,9 @@
-"""Two sagas of each simulated bank that nobody wrote: their graphs, policies, instants and
-time-outs are drawn, and what they ask of a participant outside; some steps are sagas or payrolls.
+"""Definitions that nobody wrote: their graphs, policies, instants and time-outs are drawn, what
+they ask of a participant outside, and in some runs of legs, locks and other
+sagas (`simulation/shapes.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -27,9 +27,10 @@ from saga_definitions.dsl import (
     wait_until,
 )
 from saga_definitions.steps import Step
-from simulation.blocks import Block, blocks
 from simulation.carrier import Cancel, Deliver, Reserve
 from simulation.conditions import stream
+from simulation.definitions import instant
+from simulation.shapes import LEGS, MOST_LEGS, Shapes
 
 WORD: Final = "word"
 """What a drawn definition may wait for."""
@@ -50,13 +51,14 @@ _WORTH_ANOTHER_TRY: Final = (
 
 
 class Drawn(NamedTuple):
-    """A definition by chance: it takes from `takes` accounts and gives to `gives` accounts, and
-    has `blocks` whose money is their own."""
+    """A definition by chance: it takes from `takes` accounts and gives to `gives` accounts."""
 
     definition: Definition
     takes: int
     gives: int
-    blocks: Sequence[Block]
+    legs_give: int = 0
+    """1: what its legs get is of what it takes; -1: they are taken from, too; 0: none."""
+    drew: tuple[str, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -69,46 +71,67 @@ class Drawn(NamedTuple):
         taken = [rng.randint(3, 800) for _ in range(self.takes)]
         cuts = sorted(rng.sample(range(1, sum(taken)), self.gives - 1))
         given = [b - a for a, b in zip((0, *cuts), (*cuts, sum(taken)), strict=True)]
+        legs = self._legs(rng, accounts, given, taken) if self.legs_give else []
         params: dict[str, object] = {
             "currency": currency,
             "due_at": instant(now_ms + rng.randint(-5_000, 30_000)),
             "ends_at": instant(now_ms + rng.choice((rng.randint(0, 5_000), 60_000))),
         }
+        if legs:
+            params |= {LEGS: legs, "legs_minor": sum(leg["amount_minor"] for leg in legs)}
         for name, amounts in (("take", taken), ("give", given)):
             for i, amount in enumerate(amounts):
                 params[f"{name}_{i}"] = rng.choice(accounts)
                 params[f"{name}_{i}_minor"] = amount
-        for block in self.blocks:
-            params |= block.params(rng, accounts)
         return params
 
+    def _legs(
+        self, rng: Random, accounts: Sequence[str], given: list[int], taken: list[int]
+    ) -> list[dict[str, Any]]:
+        """Legs by chance, some to nobody; the sums are made good at the first account."""
+        legs = [
+            {
+                "target": "acc-nobody" if rng.random() < 0.1 else rng.choice(accounts),
+                "amount_minor": rng.randint(1, 200),
+            }
+            for _ in range(rng.randint(1, MOST_LEGS))
+        ]
+        side = taken if self.legs_give > 0 else given
+        side[0] += sum(leg["amount_minor"] for leg in legs)
+        return legs
 
-def instant(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")
 
-
-def drawn(seed: int, outside: Participant | None = None) -> tuple[Drawn, ...]:
-    """`outside`: whom they may ask beside the accounts; one that takes `Reserve` and so on."""
+def drawn(
+    seed: int, outside: Participant | None = None, shapes: frozenset[str] = frozenset()
+) -> tuple[Drawn, ...]:
+    """`outside`: whom they may ask beside the accounts; one that takes `Reserve` and so on.
+    `shapes`: of `shapes.KINDS`, those that they may have."""
     rng = stream(seed, "definitions")
     if outside is not None and Reserve not in outside.commands:
         outside = None
-    more = stream(seed, "blocks")
-    return tuple(_draw(rng, more, f"drawn_{i}", 1 + seed, outside) for i in range(2))
+    return tuple(
+        _draw(rng, f"drawn_{i}", 1 + seed, outside, stream(seed, f"shapes {i}"), shapes)
+        for i in range(2)
+    )
 
 
-def _draw(rng: Random, more: Random, name: str, version: int, outside: Participant | None) -> Drawn:
+def _draw(
+    rng: Random,
+    name: str,
+    version: int,
+    outside: Participant | None,
+    more: Random,
+    kinds: frozenset[str],
+) -> Drawn:
+    """`more`: decides on `kinds`: a run without them is not another because of them."""
     takes, gives = rng.randint(1, 3), rng.randint(1, 3)
     declared: dict[str, Any] = {"currency": Currency(), "due_at": Instant(), "ends_at": Instant()}
     for i in range(takes):
         declared |= {f"take_{i}": Account(), f"take_{i}_minor": Amount()}
     for i in range(gives):
         declared |= {f"give_{i}": Account(), f"give_{i}_minor": Amount()}
+    shapes = Shapes(more, name, version, declared)
     sides = [one for one in declared if one.partition("_")[2].isdecimal()]
-    parts = blocks(more, name, version, declared)
-    made_by = {one: part for part in parts for one in (*part.begun, *part.final)}
-    for part in parts:
-        declared |= part.declared
-    params: Params = type("DrawnParams", (Params,), declared)()
     held = [one for one in sides if rng.random() < 0.4]
     final = [one for one in sides if one.startswith("give") and one not in held]
     pivots = [*held, *(one for one in final if rng.random() < 0.5)]
@@ -121,12 +144,17 @@ def _draw(rng: Random, more: Random, name: str, version: int, outside: Participa
         begun.insert(rng.randint(0, len(begun)), one)
     if outside is not None and rng.random() < 0.6:
         pivots.insert(rng.randint(0, len(pivots)), DELIVER)
-    for part in sorted(parts, key=lambda part: part.pivots):
-        _insert(more, begun, part.begun)
-        if part.pivots:
-            pivots[:0] = part.final
-        else:
-            _insert(more, pivots, part.final)
+    shapes.draw(kinds, has_pivot=bool(pivots))
+    params: Params = type("DrawnParams", (Params,), declared)()
+    at = 0
+    for one in shapes.begun:
+        at = more.randint(at, len(begun))
+        begun.insert(at, one)
+        at += 1
+    pivots = [*shapes.pivot, *pivots]
+    for one in shapes.past:
+        pivots.insert(more.randint(1, len(pivots)), one)
+    finals = shapes.pivot | shapes.past
     steps: list[Step] = []
     if rng.random() < 0.3:
         steps.append(wait_until(DUE, declared["due_at"], after=()))
@@ -135,12 +163,14 @@ def _draw(rng: Random, more: Random, name: str, version: int, outside: Participa
         before = tuple(
             earlier.name
             for earlier in steps
-            if (earlier.name == DUE and one not in held) or rng.random() < 0.4
+            if (earlier.name == DUE and one not in held)
+            or (one == "lock_1" and earlier.name == "lock_0")
+            or rng.random() < 0.4
         )
-        if one == WORD:
+        if one in shapes.begun:
+            steps.append(shapes.begun[one](before))
+        elif one == WORD:
             steps.append(_wait(rng, declared, before))
-        elif one in made_by:
-            steps.append(made_by[one].make(one, before, False))
         elif outside is not None and one in asked:
             steps.append(_reserve(rng, outside, declared, one, before))
         else:
@@ -149,8 +179,8 @@ def _draw(rng: Random, more: Random, name: str, version: int, outside: Participa
     past: list[str] = []
     for one in pivots:
         waits = (past[0], *(p for p in past[1:] if rng.random() < 0.4)) if past else reversible
-        if one in made_by:
-            steps.append(made_by[one].make(one, waits, not past))
+        if one in finals:
+            steps.append(finals[one](waits, not past))
         elif outside is not None and one == DELIVER:
             steps.append(_deliver(rng, outside, declared, waits, pivot=not past))
         else:
@@ -161,18 +191,9 @@ def _draw(rng: Random, more: Random, name: str, version: int, outside: Participa
         version=version,
         params=params,
         steps=tuple(steps),
-        deadline_ms=rng.choice((5_000, 20_000, 60_000)),
+        deadline_ms=max(rng.choice((5_000, 20_000, 60_000)), shapes.lasts_ms),
     )
-    return Drawn(definition, takes, gives, parts)
-
-
-def _insert(rng: Random, among: list[str], names: Sequence[str]) -> None:
-    """Anywhere, in their own order."""
-    at = 0
-    for name in names:
-        at = rng.randint(at, len(among))
-        among.insert(at, name)
-        at += 1
+    return Drawn(definition, takes, gives, shapes.legs_give, tuple(shapes.drew))
 
 
 def _reserve(

@@ -17,6 +17,8 @@ SAGA_INPUT: Final = "orchestrator.input"
 SAGA_JOURNAL: Final = "orchestrator.journal"
 ACCOUNT_INPUT: Final = "account.input"
 ACCOUNT_JOURNAL: Final = "account.journal"
+CLAIMS_INPUT: Final = "claims.input"
+CLAIMS_JOURNAL: Final = "claims.journal"
 ANSWERS_OF: Final = {SAGA_JOURNAL: "orchestrator.answers", ACCOUNT_JOURNAL: "account.answers"}
 _OWN: Final = (SAGA_JOURNAL, ACCOUNT_JOURNAL)
 
@@ -79,6 +81,15 @@ class Histories(NamedTuple):
     accounts: list[Journal]
     outside: list[Journal]
     partitions: int
+
+    @property
+    def claims(self) -> list[Journal]:
+        return [one for one in self.outside if one.place.topic == CLAIMS_JOURNAL]
+
+    @property
+    def carried(self) -> list[Journal]:
+        """Those of whoever is outside the bank."""
+        return [one for one in self.outside if one.place.topic != CLAIMS_JOURNAL]
 
     @property
     def projected(self) -> list[Journal]:

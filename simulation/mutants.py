@@ -4,8 +4,8 @@ A simulator that finds nothing is worth as much as its best catch. Each mutant t
 docs/correctness.md away, in this process, for as long as its block lasts.
 """
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,35 +18,15 @@ from journal.log import AppendInDoubt, LogError
 from journal.progress import Verdict
 from journal.records import is_opened
 from messages import identity
-from messages.child import ParentAnswered, ParentStep
 from messages.wire import encode
 from orchestrator import course, references, saga, signals, timers
-from orchestrator import progress as progress_of_sagas
-from orchestrator.progress import StepProgress
 from participant import effects as outside
 from participant.machine import EffectMachine
 from participant.outcomes import Applied, Declined, Unknown
 from participant.work import Work
 from read_model import batch, projection
-
-
-class Mutant:
-    """`name` says what is broken; used as a context manager it is."""
-
-    def __init__(self, name: str, *changes: tuple[Any, str, Callable[[Any], Any]]) -> None:
-        self.name = name
-        self._changes = changes
-
-    @contextmanager
-    def at_large(self) -> Generator[None]:
-        before = [(owner, name, getattr(owner, name)) for owner, name, _ in self._changes]
-        for (owner, name, change), (_, _, original) in zip(self._changes, before, strict=True):
-            setattr(owner, name, change(original))
-        try:
-            yield
-        finally:
-            for owner, name, original in before:
-                setattr(owner, name, original)
+from simulation.mutant import Mutant
+from simulation.mutants_of_shapes import OF_SHAPES
 
 
 def _no_offset_check(_: Any) -> Any:
@@ -195,43 +175,6 @@ def _starts_again(original: Any) -> Any:
         return original(None, *rest)
 
     return start
-
-
-def _completed_for_good(original: Any) -> Any:
-    def undo_child(known: Any, message: Any, now_ms: int, *rest: Any) -> Any:
-        if known is None or known.state != "completed":
-            return original(known, message, now_ms, *rest)
-        asking = ParentStep(message.saga_id, message.step, "undo", message.attempt)
-        return [ParentAnswered(saga_id=known.id, at_ms=now_ms, parent=asking)]
-
-    return undo_child
-
-
-def _another_life_each_time(_: Any) -> Any:
-    def next_life(self: Any) -> int:
-        return int(self.life + (self.state in ("requested", "timed_out")))
-
-    return property(next_life)
-
-
-def _refused_legs_cost_nothing(original: Any) -> Any:
-    def whole(*arguments: Any, **named: Any) -> StepProgress:
-        step: StepProgress = original(*arguments, **named)
-        if "refused_minor" not in step.result:
-            return step
-        return msgspec.structs.replace(step, result={**step.result, "refused_minor": 0})
-
-    return whole
-
-
-def _through_with_the_first_leg(original: Any) -> Any:
-    def whole(step: Any, legs: Any, elements: Any, **named: Any) -> StepProgress:
-        if legs.applied:
-            legs = msgspec.structs.replace(legs, letters=legs.letters[: legs.applied], open={})
-        whole: StepProgress = original(step, legs, elements, **named)
-        return whole
-
-    return whole
 
 
 def _first_outcome_wins(original: Any) -> Any:
@@ -408,22 +351,7 @@ _ALL: Final = (
         (batch.Cursor, "__init__", _projector_without_epoch),
     ),
     Mutant("a repeated request starts a second saga", (saga, "start", _starts_again)),
-    Mutant(
-        "a completed saga is not taken back with its parent",
-        (saga, "undo_child", _completed_for_good),
-    ),
-    Mutant(
-        "a step that is asked for again begins another saga",
-        (StepProgress, "next_life", _another_life_each_time),
-    ),
-    Mutant(
-        "what a payroll could not pay is not given back",
-        (progress_of_sagas, "whole", _refused_legs_cost_nothing),
-    ),
-    Mutant(
-        "a step is through with its first leg",
-        (progress_of_sagas, "whole", _through_with_the_first_leg),
-    ),
+    *OF_SHAPES,
     Mutant("who asks for a transfer approves it", (signals, "_is_barred", _anybody_approves)),
     Mutant(
         "conditions of steps are not read", (references.Facts, "meet", _conditions_are_not_read)

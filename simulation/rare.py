@@ -16,7 +16,6 @@ from messages.account import AccountEvent
 from messages.saga import SagaEvent
 from messages.wire import type_name
 from participant.effects import EffectEvent
-from simulation.blocks import CHILD, SHARE
 from simulation.conditions import FAULTS
 from simulation.history import Fact
 
@@ -28,7 +27,7 @@ _EVENTS: Final = tuple(
     for family in (SagaEvent, AccountEvent, EffectEvent)
     for kind in get_args(family)
 )
-_PATHS: Final = (
+PATHS: Final = (
     "void",
     "append_to_place_down",
     "projector_crash_between_rows",
@@ -66,13 +65,36 @@ _PATHS: Final = (
     "told effect_in_progress",
     "told participant_busy",
     "voided outside",
-    *(f"drawn {one} {way}" for one in (CHILD, SHARE) for way in ("do", "undo")),
+    "drew legs undone",
+    "drew legs held",
+    "drew legs pivot",
+    "drew legs past",
+    "drew child undone",
+    "drew child pivot",
+    "drew child past",
+    "drew lock",
+    "drew lock again",
+    "leg refused",
+    "leg taken back",
+    "leg asked again",
+    "child refused",
+    "child taken back",
+    "child asked again",
+    "lock waited for",
+    "told lock_timeout",
+    "told queue_full",
+    "told limit_exceeded",
+    "reversal completed",
+    "reversal_of_whole",
+    "reversal_of_part",
+    "reversal_of_more",
+    "reversals_at_once",
 )
 
 
 def missing(happened: Counter[str]) -> list[str]:
     """What never happened, of all that should have."""
-    return [name for name in (*FAULTS, *_EVENTS, *_PATHS) if not happened[name]]
+    return [name for name in (*FAULTS, *_EVENTS, *PATHS) if not happened[name]]
 
 
 @contextmanager
@@ -95,10 +117,29 @@ def warnings_counted(happened: Counter[str]) -> Generator[None]:
         structlog.configure(**before)
 
 
+def _of_leg(fact: Fact) -> Iterator[str]:
+    asked = fact.type == "saga.StepRequested"
+    if fact.type == "saga.StepRefused":
+        yield "leg refused"
+    elif asked and fact.fields["direction"] == "undo":
+        yield "leg taken back"
+    elif asked and fact.fields["attempt"] > 1:
+        yield "leg asked again"
+
+
 def told_by(fact: Fact) -> Iterator[str]:
     """What a journal's record says that has happened."""
     yield fact.type
     reason = fact.fields.get("reason")
+    if "." in fact.fields.get("step", ""):
+        yield from _of_leg(fact)
+    elif fact.type == "saga.StepRequested" and "child_id" in fact.fields["command"]:
+        if fact.fields["direction"] == "undo":
+            yield "child taken back"
+        elif fact.fields["attempt"] > 1:
+            yield "child asked again"
+    elif fact.type == "saga.ParentAnswered" and reason:
+        yield "child refused"
     if fact.type == "saga.SagaParked":
         yield f"parked {reason}"
     elif fact.type == "saga.SagaCompleted" and reason:
@@ -107,10 +148,6 @@ def told_by(fact: Fact) -> Iterator[str]:
         yield f"refused {reason}"
     elif fact.type == "saga.AnswerIgnored":
         yield f"ignored {fact.fields['why']}"
-    elif fact.type == "saga.StepRequested":
-        step = fact.fields["step"].partition(".")[0]
-        if step in (CHILD, SHARE):
-            yield f"drawn {step} {fact.fields['direction']}"
     elif fact.type == "saga.StartRefused":
         yield f"not started {reason}"
     elif fact.type == "saga.StepRefused" and reason == "too_late":

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from account_service.machine import AccountMachine
+from claims.machine import ClaimsMachine
 from journal import snapshots
 from journal.log import Place
 from journal.machine import Machine
 from journal.records import Advanced, Opened, RecordRejected
 from journal.service import Service
 from orchestrator.machine import SagaMachine
+from participant.effects import Effects
 from participant.machine import EffectMachine
 from simulation.bank import Bank
 from simulation.history import Journal
@@ -21,6 +23,9 @@ def state_of(machine: Machine[Any, Any]) -> object:
     """What can be compared of a machine."""
     if isinstance(machine, AccountMachine):
         return machine.ledger
+    if isinstance(machine, ClaimsMachine):
+        effects = machine.effects
+        return machine.quotas, machine.locks, dict(effects.known), _under_way(effects)
     if isinstance(machine, EffectMachine):
         return machine.effects.under_way, dict(machine.effects.known)
     assert isinstance(machine, SagaMachine)
@@ -28,6 +33,10 @@ def state_of(machine: Machine[Any, Any]) -> object:
     sagas = machine.sagas
     asleep = {saga.id: saga for block in sagas.asleep.blocks() for saga in block.sagas()}
     return sagas.live, sagas.finished, sagas.revocable, asleep
+
+
+def _under_way(effects: Effects) -> dict[str, Any]:
+    return {name: (at.attempt, bytes(at.begun.command)) for name, at in effects.under_way.items()}
 
 
 async def replays(bank: Bank, journals: list[Journal]) -> list[str]:

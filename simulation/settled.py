@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from simulation.carrier import Entry
 from simulation.courses import Course, Courses, takes_place
-from simulation.history import ACCOUNT_INPUT, SAGA_INPUT, Fact, Histories, Journal
+from simulation.history import ACCOUNT_INPUT, CLAIMS_INPUT, SAGA_INPUT, Fact, Histories, Journal
 
 Book = Mapping[str, Entry]
 
@@ -18,7 +18,7 @@ _Step = tuple[str, str, str]
 """Saga, step, direction."""
 
 _ENQUIRE: Final = "participant.Enquire.v1"
-_OURS: Final = (ACCOUNT_INPUT, SAGA_INPUT)
+_OURS: Final = (ACCOUNT_INPUT, SAGA_INPUT, CLAIMS_INPUT)
 _UNSAID: Final = ("not_now",)
 """What a handler declines with and writes into no book: it may be asked again."""
 
@@ -26,7 +26,7 @@ _UNSAID: Final = ("not_now",)
 def settled(histories: Histories, courses: Courses, book: Book) -> Iterator[str]:
     asked = _asked(histories)
     yield from _once(book, asked)
-    for journal in histories.outside:
+    for journal in histories.carried:
         yield from _remembered(journal, book)
     for journal in histories.sagas:
         yield from _believed(journal, courses, asked, book)
@@ -192,7 +192,7 @@ def _ends(courses: Courses, asked: Mapping[_Step, set[str]], book: Book) -> Iter
 
 
 def _outside(course: Course) -> set[str]:
-    """The steps that ask somebody else than the accounts or other sagas, and take place."""
+    """The steps that ask somebody outside the bank, and take place."""
     return {
         step["name"]
         for step in course.plan["steps"]

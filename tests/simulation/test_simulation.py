@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from random import Random, SystemRandom
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,10 +17,11 @@ import pytest
 from makegood.simulating import in_processes
 from messages.plan import AwaitTime
 from messages.wire import type_name
+from saga_definitions.dsl import Definition
 from simulation.carrier import Reserve, declared
-from simulation.conditions import OUTSIDE, draw
+from simulation.conditions import KINDS, OUTSIDE, draw
 from simulation.drawn import drawn
-from simulation.rare import ENOUGH_RUNS, missing
+from simulation.rare import ENOUGH_RUNS, PATHS, missing
 from simulation.run import simulate
 from simulation.weather import START_MS
 
@@ -63,25 +65,30 @@ def test_fresh_seeds_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[
         assert missing(happened) == [], "runs in which these never happen prove nothing about them"
 
 
+def _depths(definition: Definition) -> set[int]:
+    return {1, *(1 + deep for child in definition.children for deep in _depths(child))}
+
+
 def test_drawn_definitions_take_every_shape_and_their_params_are_good():
     shapes: Counter[str] = Counter()
     for seed in range(200):
-        for one in drawn(seed, declared(msgspec.structs.replace(draw(seed), participant=OUTSIDE))):
+        outside = declared(msgspec.structs.replace(draw(seed), participant=OUTSIDE))
+        for one in drawn(seed, outside, frozenset(KINDS)):
             params = one.params(Random(seed), ["a", "b", "c"], "EUR", START_MS)
             assert one.definition.check_params(params) == []
             taken, given = (
                 sum(params[f"{side}_{i}_minor"] for i in range(count))
                 for side, count in (("take", one.takes), ("give", one.gives))
             )
-            assert taken == given
+            legs: Any = params.get("legs", [])
+            assert given + one.legs_give * sum(leg["amount_minor"] for leg in legs) == taken
             steps = one.definition.plan.steps
             waits = {step.after for step in steps}
-            if legs := params.get("legs"):
-                assert sum(leg["amount_minor"] for leg in legs) == params["sum_minor"]
+            shapes.update(one.drew)
+            shapes["legs to nobody"] += any(leg["target"] == "acc-nobody" for leg in legs)
+            shapes.update(f"{deep} deep" for deep in _depths(one.definition))
             pivot = [step.do.type for step in steps if step.pivot and step.do]
             shapes.update(f"each {step.do.type}" for step in steps if step.each and step.do)
-            shapes[f"{len(one.definition.children)} children"] += 1
-            shapes["grandchild"] += any(child.children for child in one.definition.children)
             shapes.update(step.do.type if step.do else "wait" for step in steps)
             shapes["condition"] += any(step.when for step in steps)
             shapes["time"] += any(isinstance(step.wait, AwaitTime) for step in steps)
@@ -104,20 +111,23 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             "time",
             "last moment",
             type_name(Reserve),
-            "each account.CreditOnHold.v1",
-            "each account.Credit.v1",
-            "each account.Release.v1",
-            "0 children",
-            "1 children",
-            "grandchild",
-            "saga.StartChild.v1",
             "pivot []",
-            "pivot ['saga.StartChild.v1']",
             "pivot ['outside.Deliver.v1']",
             "pivot ['account.Credit.v1']",
             "pivot ['account.Capture.v1']",
             "parallel",
             "no two alike",
             "past the pivot",
+            *(shape for shape in PATHS if shape.startswith("drew ")),
+            "each account.CreditOnHold.v1",
+            "each account.Credit.v1",
+            "each account.Debit.v1",
+            "each account.Hold.v1",
+            "each account.Release.v1",
+            "pivot ['saga.StartChild.v1']",
+            "pivot ['claims.ReleaseLock.v1']",
+            "legs to nobody",
+            "2 deep",
+            "3 deep",
         )
     )
