@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.table import Table
 
 from account_service.service import TOPICS as ACCOUNT
-from benchmarks import limit
 from benchmarks.limit import RecordShape
 from benchmarks.load import account_names, gateway, open_accounts, over_http, through_kafka
 from devstack.stack import Stack
@@ -83,13 +82,7 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
                 p99s.append(single.percentile_ms(99))
                 # The bank's processes are at rest meanwhile, waiting in a poll.
                 theirs.append(await _dbos(stack.database_url, dbos_transfers))
-                limits.append(
-                    (
-                        await limit.measure(
-                            stack.bootstrap, transfers, shape, partitions=PARTITIONS, rounds=1
-                        )
-                    )["limit_transfers_per_s"]
-                )
+                limits.append(await _limit(stack.bootstrap, transfers, shape, data))
                 console.print(
                     f"round {number}: Makegood {ours[-1]:,.0f}/s, DBOS {theirs[-1]:,.0f}/s, limit "
                     f"{limits[-1]:,.0f}/s; one client p50 {p50s[-1]:.1f} ms, p99 {p99s[-1]:.1f} ms"
@@ -129,17 +122,34 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
 
 
 async def _dbos(server_url: str, transfers: int) -> float:
-    """In a process of its own, as its threads and locks would be in our way and ours in its."""
+    url = server_url.replace("+asyncpg", "")
+    found = await _peer("dbos_peer", "--transfers", str(transfers), "--database-url", url)
+    return found["transfers_per_s"]
+
+
+async def _limit(bootstrap: str, transfers: int, shape: list[RecordShape], folder: Path) -> float:
+    file = folder / "shape.json"
+    file.write_bytes(msgspec.json.encode(shape))
+    found = await _peer(
+        "limit",
+        *("--bootstrap", bootstrap, "--transfers", str(transfers), "--shape", str(file)),
+        *("--partitions", str(PARTITIONS), "--rounds", "1"),
+    )
+    return found["limit_transfers_per_s"]
+
+
+async def _peer(module: str, *arguments: str) -> dict[str, Any]:
+    """In a process of its own: its threads and locks would be in our way, and what we do to our
+    Kafka client in its."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "benchmarks.dbos_peer", "--json", "--transfers", str(transfers)),
-        *("--database-url", server_url.replace("+asyncpg", "")),
+        *("-m", f"benchmarks.{module}", "--json", *arguments),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await child.communicate()
     if child.returncode != 0:
-        raise Wrong(f"the peer ended with status {child.returncode}")
-    return msgspec.json.decode(out.splitlines()[-1], type=dict[str, Any])["transfers_per_s"]
+        raise Wrong(f"{module} ended with status {child.returncode}")
+    return msgspec.json.decode(out.splitlines()[-1], type=dict[str, Any])
 
 
 async def _ends(corner: Corner) -> dict[Place, int]:

@@ -199,13 +199,12 @@ class Epoch(Generic[M, E]):
         return len(events)
 
     def _fold(self, event: E) -> None:
-        machine = self.machine
+        machine, index = self.machine, len(self._batch)
         self._add(event, machine.key_of(event))
         machine.evolve(event)
         for output in machine.outputs(event):
             place = self._service.route(output)
-            sequence = self.progress.next_sequence(place)
-            self._outputs.append((len(self._batch) - 1, place, sequence, output))
+            self._outputs.append((index, place, self.progress.next_sequence(place), output))
 
     def _reject(self, record: Record, topic: str, reason: str) -> None:
         rejected = RecordRejected(

@@ -1,6 +1,7 @@
 # aiokafka has no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-"""Keeps an aiokafka client from waiting for a broker that hangs, and from leaving connections.
+"""Keeps an aiokafka client from waiting for a broker that hangs, and from leaving connections; and
+from wrapping every record that it reads.
 
 Such a broker keeps its connections open and says nothing. The cluster gives it up after
 `broker.session.timeout.ms` and makes others leaders; a client has to hear of that from them, and to
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import aiokafka.client
 from aiokafka.client import ConnectionGroup
+from aiokafka.consumer.fetcher import PartitionRecords
 
 METADATA_MS: Final = 1_000
 """So often a client asks who leads."""
@@ -39,6 +41,23 @@ async def _noted(*where: Any, **options: Any) -> Any:
 # A client that is told to stop while it asks its first question knows nothing of the connection
 # that it has asked over, so its own stop leaves it open.
 aiokafka.client.create_conn = _noted
+
+
+_fetched: Any = PartitionRecords
+_wrap: Any = _fetched._consumer_record
+
+
+def as_read(data: Any) -> Any:
+    """The `key_deserializer` of a consumer whose records come as they were taken apart: they have
+    all that `journal.log.Record` asks for, and it takes half the time."""
+    return data
+
+
+def _record_of(records: Any, place: Any, record: Any) -> Any:
+    return record if records._key_deserializer is as_read else _wrap(records, place, record)
+
+
+_fetched._consumer_record = _record_of
 
 
 def stay_current(client: Any) -> None:

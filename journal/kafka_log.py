@@ -26,7 +26,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
-from journal.kafka_client import METADATA_MS, stay_current
+from journal.kafka_client import METADATA_MS, as_read, stay_current
 from journal.log import (
     AppendInDoubt,
     BatchTooLarge,
@@ -248,15 +248,7 @@ class KafkaWriter:
         try:
             producer = self._producer or await self._start()
             batch = producer.create_batch()
-            fits = all(
-                batch.append(
-                    key=entry.key,
-                    value=entry.value,
-                    timestamp=entry.timestamp_ms,
-                    headers=[*entry.headers],
-                )
-                for entry in entries
-            )
+            fits = _fill(batch, entries)
             # The client takes a first record of any size; the broker would refuse it.
             if not fits or batch.size() > self.max_batch_bytes:
                 raise BatchTooLarge(place, len(entries), self.max_batch_bytes)
@@ -308,6 +300,26 @@ class KafkaWriter:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await stop_client(producer)
+
+
+def _fill(batch: Any, entries: Sequence[Entry]) -> bool:
+    """Whether all entries fit into the client's batch. They go past its own `append`, which only
+    passes them on and counts them, and takes a third of the time for that."""
+    append = batch._builder.append
+    for number, entry in enumerate(entries):
+        if (
+            append(
+                number,
+                entry.timestamp_ms,
+                key=entry.key,
+                value=entry.value,
+                headers=[*entry.headers],
+            )
+            is None
+        ):
+            return False
+    batch._relative_offset = len(entries)
+    return True
 
 
 class KafkaReader:
@@ -368,6 +380,7 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             check_crcs=False,
+            key_deserializer=as_read,
             fetch_max_wait_ms=500,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             retry_backoff_ms=50,

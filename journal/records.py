@@ -141,14 +141,15 @@ def answer_entry(
 def _numbered(
     key: str, value: bytes, kind: str, source: bytes, sequence: int, identity: int
 ) -> Entry:
+    number = b"%d" % sequence
     return Entry(
         key.encode(),
         value,
         (
             (SOURCE, source),
-            (SEQUENCE, b"%d" % sequence),
+            (SEQUENCE, number),
             (TYPE, kind.encode()),
-            (ID, b"%d" % identity),
+            (ID, number if identity == sequence else b"%d" % identity),
             _SPEC,
         ),
     )

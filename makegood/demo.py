@@ -20,6 +20,7 @@ from makegood.auditing import audit_at_rest
 from makegood.bank import Bank
 from makegood.client import Client
 from makegood.demo_files import TRANSFERS, DemoAccount, demo_accounts, expected
+from makegood.demo_payouts import SETTINGS, carried_out
 from makegood.demo_shapes import ACCOUNTS, show_shapes
 from makegood.embedded import DATABASE_VARIABLE, KAFKA_VARIABLE, embedded_bank
 from makegood.submission import Result, Summary, submit
@@ -77,7 +78,11 @@ async def run_demo(console: Console, data_dir: Path) -> bool:
     corner = f"demo_{uuid.uuid4().hex[:8]}" if given else ""
     began = time.monotonic()
     async with embedded_bank(
-        data_dir, fresh=True, corner=corner, announce=lambda text: console.print(f"[dim]{text}")
+        data_dir,
+        fresh=True,
+        corner=corner,
+        settings=SETTINGS,
+        announce=lambda text: console.print(f"[dim]{text}"),
     ) as bank:
         started_s = time.monotonic() - began
         console.print(f"The bank is up after {started_s:.1f} s: {bank.url} (API page: /docs)")
@@ -88,7 +93,10 @@ async def run_demo(console: Console, data_dir: Path) -> bool:
             await crash.done()
             again, again_s = await _send(console, client, "the same file again", None)
             await _open_accounts(console, client, list(ACCOUNTS))
-            others, wrong = await show_shapes(console, client)
+            async with carried_out(bank.corner) as carrier:
+                others, wrong = await show_shapes(console, client)
+            if any(times > 1 for times in carrier.sent.values()):
+                wrong.append(f"paid out more than once: {dict(carrier.sent)}")
         report = await audit_at_rest(bank.corner)
     console.print(rendered(report))
     _show(console, first, took_s, crash, again, again_s)

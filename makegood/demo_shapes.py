@@ -1,18 +1,22 @@
-"""The demo's other transfers: split, exchanged, approved, rejected, scheduled and reversed ones,
-some with a fee, and a payroll.
+"""The demo's other transfers: reserved, split, exchanged, approved, rejected, scheduled and
+reversed ones, some with a fee, two payrolls, payouts, and a standing order.
 
 They are few, so each is shown; what has to come of them is known beforehand.
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
 
 from makegood.client import Client, Transfer
 from makegood.demo_files import DemoAccount
+from makegood.demo_payouts import ABROAD, GOOD, HALTING, SETTLEMENT
+from saga_definitions.recurrence import Recurrence
 
 ACCOUNTS: Final = (
     DemoAccount("shapes-payer", "EUR", 9_000_000, ""),
@@ -20,18 +24,21 @@ ACCOUNTS: Final = (
     DemoAccount("shapes-other", "EUR", 0, ""),
     DemoAccount("shapes-closed", "EUR", 0, "close"),
     DemoAccount("shapes-yen", "JPY", 0, ""),
+    DemoAccount(SETTLEMENT, "EUR", 0, ""),
     DemoAccount("liquidity-eur", "EUR", 0, ""),
     DemoAccount("liquidity-jpy", "JPY", 1_000_000, ""),
 )
 _WITHIN_S: Final = 30.0
 _SOON: Final = timedelta(seconds=2)
+# A standing order is a row of scheduled transfers, as `makegood transfer standing` makes it.
+_ULTIMO: Final = Recurrence(date(2026, 1, 31), "month", time(9), ZoneInfo("Europe/Berlin"))
 _APPROVED: Final = "a large one, approved"
 _LARGE_MINOR: Final = 1_500_000
 
 
 class Shape(NamedTuple):
-    """A transfer of another shape; `verdict`: what is said when it asks; `end`: what it must be;
-    `sagas`: how many it takes, with those that are its steps."""
+    """A transfer of another shape; `verdict`: what is said when it waits: `approve`, `reject` or
+    `cancel`; `end`: what it must be; `sagas`: how many it takes, with those that are its steps."""
 
     what: str
     body: dict[str, Any]
@@ -62,6 +69,36 @@ def shapes(now: datetime) -> list[Shape]:
             "fee_minor": 25,
         }
 
+    def scheduled(due: datetime) -> dict[str, Any]:
+        return {
+            **payer,
+            "definition": "scheduled_transfer",
+            "target": "shapes-other",
+            "amount_minor": 700,
+            "execute_at": due.isoformat(),
+        }
+
+    def payroll(definition: str) -> dict[str, Any]:
+        return {
+            **payer,
+            "definition": definition,
+            "amount_minor": 2_000,
+            "legs": [
+                {"target": f"shapes-{('one', 'closed')[leg % 2]}", "amount_minor": 10}
+                for leg in range(200)
+            ],
+        }
+
+    def payout(creditor_account: str) -> dict[str, Any]:
+        return {
+            **payer,
+            "definition": "external_payout",
+            "amount_minor": 4_200,
+            "creditor_name": "Bob Elsewhere",
+            "creditor_account": creditor_account,
+            "reference": "demo",
+        }
+
     large = {
         **payer,
         "definition": "approved_transfer",
@@ -70,6 +107,16 @@ def shapes(now: datetime) -> list[Shape]:
         "initiator": "ann",
     }
     return [
+        Shape(
+            "reserved before it is moved",
+            {
+                **payer,
+                "definition": "reserved_transfer",
+                "target": "shapes-one",
+                "amount_minor": 1_200,
+            },
+            "completed",
+        ),
         Shape("one to two", split("shapes-other"), "completed"),
         Shape("one to two, one of them closed", split("shapes-closed"), "compensated"),
         Shape(
@@ -88,33 +135,19 @@ def shapes(now: datetime) -> list[Shape]:
             },
             "completed",
         ),
-        Shape(
-            "200 at once, half of them closed",
-            {
-                **payer,
-                "definition": "payroll",
-                "amount_minor": 2_000,
-                "legs": [
-                    {"target": f"shapes-{('one', 'closed')[leg % 2]}", "amount_minor": 10}
-                    for leg in range(200)
-                ],
-            },
-            "completed",
-        ),
+        Shape("200 at once, half of them closed", payroll("payroll"), "completed"),
+        Shape("all of 200 or none", payroll("payroll_all_or_none"), "compensated"),
         Shape("with its fee", with_fee("shapes-other"), "completed", sagas=3),
         Shape("with a fee that can't be paid", with_fee("shapes-closed"), "compensated", sagas=2),
         Shape(_APPROVED, large, "completed", "approve"),
         Shape("a large one, rejected", large, "compensated", "reject"),
-        Shape(
-            "2 seconds later",
-            {
-                **payer,
-                "definition": "scheduled_transfer",
-                "target": "shapes-other",
-                "amount_minor": 700,
-                "execute_at": (now + _SOON).isoformat(),
-            },
-            "completed",
+        Shape("out of the bank", payout(GOOD), "completed"),
+        Shape("out of the bank, not served there", payout(ABROAD), "compensated"),
+        Shape("out of the bank, the answer lost", payout(HALTING), "completed"),
+        Shape("2 seconds later", scheduled(now + _SOON), "completed"),
+        *(
+            Shape(f"due {due:%Y-%m-%d %H:%M%z}, cancelled", scheduled(due), "compensated", "cancel")
+            for due in islice(_ULTIMO.following(now), 3)
         ),
     ]
 
@@ -156,7 +189,9 @@ async def show_shapes(console: Console, client: Client) -> tuple[int, list[str]]
 async def _end_of(client: Client, number: int, shape: Shape, after: str = "") -> Transfer:
     key = f"shape-{number}"
     told = await client.transfer(key, shape.body, after)
-    if shape.verdict:
+    if shape.verdict == "cancel":
+        await client.order(f"/sagas/{told.id}/cancel", f"{key}-word", {"who": "bea", "why": "demo"})
+    elif shape.verdict:
         word = {"verdict": shape.verdict, "who": "bea", "why": "demo"}
         await client.order(f"/sagas/{told.id}/signals/approval", f"{key}-word", word)
     async with asyncio.timeout(_WITHIN_S):

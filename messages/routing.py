@@ -12,12 +12,11 @@ _words = Struct("<I").iter_unpack
 def murmur2(data: bytes) -> int:
     """Kafka's 32-bit murmur2 (org.apache.kafka.common.utils.Utils.murmur2), unsigned."""
     length = len(data)
-    h = (_SEED ^ length) & _MASK
+    h = _SEED ^ length
     whole = length & ~3
     for (k,) in _words(data[:whole]):
         k = (k * _M) & _MASK
-        k ^= k >> 24
-        h = ((h * _M) & _MASK) ^ ((k * _M) & _MASK)
+        h = (h * _M ^ (k ^ k >> 24) * _M) & _MASK
     rest = length - whole
     if rest == 3:
         h ^= data[whole + 2] << 16

@@ -83,6 +83,14 @@ def _forward(draft: Draft) -> None:
         if step.state in DONE:
             continue
         done = False
+        if step.state == "pending":
+            # No generator: this is looked at for every step at every answer.
+            for before in node.after:
+                if steps[before].state not in DONE:
+                    break
+            else:
+                ready.append(node)
+            continue
         if node.each and step.state == "requested":
             stuck = stuck_leg(node, draft.saga.legs[node.of])
             if stuck is not None:
@@ -93,8 +101,6 @@ def _forward(draft: Draft) -> None:
         if step.state in ("refused", "timed_out") and not step.retry_at_ms:
             _fail(draft, node, step)
             return
-        if step.state == "pending" and all(steps[i].state in DONE for i in node.after):
-            ready.append(node)
     if done:
         partial = any(legs.refused for legs in draft.saga.legs.values())
         reason = PARTIAL if partial else ""
@@ -339,13 +345,11 @@ def _refuse(
 
 
 def _facts(draft: Draft, node: Node) -> Facts:
-    saga = draft.saga
+    saga, graph = draft.saga, draft.graph
     results = [
-        (other.step.name, step.result)
-        for other, step in zip(draft.graph.nodes, saga.steps, strict=True)
-        if step.result
+        (graph.nodes[i].step.name, step.result) for i, step in enumerate(saga.steps) if step.result
     ]
-    children = {other.step.name: _next_child(draft, other) for other in draft.graph.nested}
+    children = {other.step.name: _next_child(draft, other) for other in graph.nested}
     if node.leg is None:
         return Facts(saga.id, saga.params, results, children)
     element = within(saga.params, (*node.each[1:], str(node.leg)))

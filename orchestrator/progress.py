@@ -378,6 +378,8 @@ def next_due_ms(saga: Saga) -> int | None:
     due = [at for step in saga.steps if (at := step.timeout_at_ms or step.retry_at_ms)]
     for legs in saga.legs.values():
         due += [at for step in legs.open.values() if (at := step.due_ms)]
-    if can_turn_back(saga):
-        due.append(saga.deadline_at_ms)
-    return min(due, default=None)
+    first_ms = min(due, default=None)
+    # Whether the deadline counts needs a look at every step; mostly it is too far off to matter.
+    if (first_ms is None or saga.deadline_at_ms < first_ms) and can_turn_back(saga):
+        return saga.deadline_at_ms
+    return first_ms

@@ -5,7 +5,6 @@ found here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import ge, gt, le, lt
 from typing import Any, Final, cast
 
@@ -50,15 +49,14 @@ def path_of(value: object) -> Path | None:
     return None if reference is None else reference.path
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What references are resolved against: the saga's id, its parameters, results by step, and
     the ids of the sagas that steps are; for a leg its number and its element of the list."""
 
     saga: str
     params: dict[str, Any]
     results: Sequence[tuple[str, dict[str, Any]]]
-    children: Mapping[str, str] = field(default_factory=dict[str, str])
+    children: Mapping[str, str] = {}
     leg: int | None = None
     element: object = None
 

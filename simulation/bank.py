@@ -23,7 +23,8 @@ from simulation.callers import Callers
 from simulation.carrier import Carrier, declared
 from simulation.children import waiting_for_nobody
 from simulation.conditions import Conditions, stream
-from simulation.definitions import Drawn, drawn, registry
+from simulation.definitions import registry
+from simulation.drawn import Drawn, drawn
 from simulation.process import Process
 from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
@@ -250,7 +251,7 @@ def _services(
         orchestrator(
             partitions,
             {ACCOUNT.input: partitions},
-            definitions=registry(drawn, conditions.participant),
+            definitions=registry((one.definition for one in drawn), conditions.participant),
             memory_horizon_ms=conditions.saga_memory_ms,
             tuning=tuning,
         ),

@@ -23,7 +23,8 @@ from messages.saga import RecoverSaga, SignalSaga, StartSaga
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
 from simulation.conditions import OUTSIDE, PAYOUT, Conditions
-from simulation.definitions import LIQUIDITY, WORD, Drawn, instant
+from simulation.definitions import LIQUIDITY
+from simulation.drawn import WORD, Drawn, instant
 from simulation.weather import simulated_ms
 
 TENANT: Final = "sim"

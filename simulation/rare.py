@@ -16,6 +16,7 @@ from messages.account import AccountEvent
 from messages.saga import SagaEvent
 from messages.wire import type_name
 from participant.effects import EffectEvent
+from simulation.blocks import CHILD, SHARE
 from simulation.conditions import FAULTS
 from simulation.history import Fact
 
@@ -65,6 +66,7 @@ _PATHS: Final = (
     "told effect_in_progress",
     "told participant_busy",
     "voided outside",
+    *(f"drawn {one} {way}" for one in (CHILD, SHARE) for way in ("do", "undo")),
 )
 
 
@@ -105,6 +107,10 @@ def told_by(fact: Fact) -> Iterator[str]:
         yield f"refused {reason}"
     elif fact.type == "saga.AnswerIgnored":
         yield f"ignored {fact.fields['why']}"
+    elif fact.type == "saga.StepRequested":
+        step = fact.fields["step"].partition(".")[0]
+        if step in (CHILD, SHARE):
+            yield f"drawn {step} {fact.fields['direction']}"
     elif fact.type == "saga.StartRefused":
         yield f"not started {reason}"
     elif fact.type == "saga.StepRefused" and reason == "too_late":

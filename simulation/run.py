@@ -55,7 +55,9 @@ def simulate(
             wrong = run(loop, _live(seed, conditions, made))
     except (Deadlock, OutOfSteps, OutOfTime) as error:
         wrong = [f"{type(error).__name__}: {error}"]
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if not made:
+            raise
         # Not even the checks could read what was written.
         wrong = [f"broke: {error!r}"]
     wrong += [f"uncaught: {error}" for error in loop.errors]

@@ -18,7 +18,7 @@ from messages.plan import AwaitTime
 from messages.wire import type_name
 from simulation.carrier import Reserve, declared
 from simulation.conditions import OUTSIDE, draw
-from simulation.definitions import drawn
+from simulation.drawn import drawn
 from simulation.rare import ENOUGH_RUNS, missing
 from simulation.run import simulate
 from simulation.weather import START_MS
@@ -76,7 +76,12 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             assert taken == given
             steps = one.definition.plan.steps
             waits = {step.after for step in steps}
+            if legs := params.get("legs"):
+                assert sum(leg["amount_minor"] for leg in legs) == params["sum_minor"]
             pivot = [step.do.type for step in steps if step.pivot and step.do]
+            shapes.update(f"each {step.do.type}" for step in steps if step.each and step.do)
+            shapes[f"{len(one.definition.children)} children"] += 1
+            shapes["grandchild"] += any(child.children for child in one.definition.children)
             shapes.update(step.do.type if step.do else "wait" for step in steps)
             shapes["condition"] += any(step.when for step in steps)
             shapes["time"] += any(isinstance(step.wait, AwaitTime) for step in steps)
@@ -99,7 +104,15 @@ def test_drawn_definitions_take_every_shape_and_their_params_are_good():
             "time",
             "last moment",
             type_name(Reserve),
+            "each account.CreditOnHold.v1",
+            "each account.Credit.v1",
+            "each account.Release.v1",
+            "0 children",
+            "1 children",
+            "grandchild",
+            "saga.StartChild.v1",
             "pivot []",
+            "pivot ['saga.StartChild.v1']",
             "pivot ['outside.Deliver.v1']",
             "pivot ['account.Credit.v1']",
             "pivot ['account.Capture.v1']",
