@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.rendering import money
+from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import Client
 
@@ -27,9 +28,9 @@ def open(  # the command's name
     /,
     *,
     id: str | None = None,
-    overdraft_limit_minor: int = 0,
-    transfer_limit_minor: int | None = None,
-    daily_limit_minor: int | None = None,
+    overdraft_limit_minor: AmountMinor = 0,
+    transfer_limit_minor: AmountMinor | None = None,
+    daily_limit_minor: AmountMinor | None = None,
     key: Key = None,
     api: ApiUrl = None,
 ) -> None:
@@ -62,7 +63,13 @@ def show(account: str, /, *, api: ApiUrl = None) -> None:
 
 @app.command
 def deposit(
-    account: str, amount_minor: int, currency: str, /, *, key: Key = None, api: ApiUrl = None
+    account: str,
+    amount_minor: AmountMinor,
+    currency: str,
+    /,
+    *,
+    key: Key = None,
+    api: ApiUrl = None,
 ) -> None:
     """Money enters the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}
@@ -71,7 +78,13 @@ def deposit(
 
 @app.command
 def withdraw(
-    account: str, amount_minor: int, currency: str, /, *, key: Key = None, api: ApiUrl = None
+    account: str,
+    amount_minor: AmountMinor,
+    currency: str,
+    /,
+    *,
+    key: Key = None,
+    api: ApiUrl = None,
 ) -> None:
     """Money leaves the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client, Transfer
 from makegood.submission import Result, Summary, submit
@@ -32,7 +33,7 @@ console = Console()
 def start(
     source: str,
     target: str,
-    amount_minor: int,
+    amount_minor: AmountMinor,
     currency: str,
     /,
     *,
@@ -72,7 +73,7 @@ def _start(api: str | None, key: str | None, body: dict[str, Any]) -> Never:
 @app.command
 def reverse(
     transfer: str,
-    amount_minor: int | None = None,
+    amount_minor: AmountMinor | None = None,
     /,
     *,
     reference: str = "",
@@ -94,7 +95,7 @@ def reverse(
 def standing(
     source: str,
     target: str,
-    amount_minor: int,
+    amount_minor: AmountMinor,
     currency: str,
     /,
     *,
@@ -183,6 +184,12 @@ def submit_file(
     if not 1 <= concurrency <= 1000:
         console.print("--concurrency must be 1 to 1000")
         sys.exit(2)
+    if report is not None:
+        try:
+            report.open("wb").close()
+        except OSError as error:
+            console.print(f"--report {report} cannot be written: {error.strerror}", markup=False)
+            sys.exit(2)
     summary = uvloop.run(_submit(file, concurrency, report, api_url(api)))
     console.print(_table(summary))
     sys.exit(not summary.all_completed)
