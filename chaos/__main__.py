@@ -17,7 +17,7 @@ from chaos import report, throughput
 from chaos.deaths import Death, Deaths
 from chaos.faults import Faults
 from chaos.surroundings import surroundings
-from chaos.verdict import ENDED_WITHIN_S, judge
+from chaos.verdict import ENDED_WITHIN_S, judge, too_few
 from chaos.workload import Workload
 
 _CALM_S: Final = 6.0
@@ -40,6 +40,7 @@ async def attack(
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
     every kind at once, in `seconds` together, or somewhat more on a slow machine. `cold`: accounts
     beside the hot ones. Gives the numbers of the run; `good` says whether everything held."""
+    asked_minutes = seconds / 60
     async with surroundings(folder) as around:
         began = time.monotonic()
 
@@ -79,6 +80,7 @@ async def attack(
         announce(f"auditing {len(workload.told)} transfers")
         verdict = await judge(bank.corner, workload, died, ended_s, faults.broken)
         verdict.late += [f"no transfer ended for a minute from {at:.0f} s" for at in faults.stalls]
+        verdict.late += too_few(len(faults.happened) + len(died), asked_minutes)
         if watching.done() and not watching.cancelled() and watching.exception():
             verdict.wrong.append(f"a role could not be kept alive: {watching.exception()}")
         watching.cancel()

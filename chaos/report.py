@@ -17,7 +17,7 @@ from chaos.workload import Workload
 _WIDTH, _TOP, _HEIGHT = 1_200, 20, 160
 _BACK_WATCHED_S = 60.0
 _GOING_ON = 0.2
-"""Under other faults the work goes on when it is back at a tenth of the calm rate."""
+"""Under other faults the work goes on when it is back at a fifth of the calm rate."""
 _COLOURS = {
     "role": "#c2185b",
     "broker": "#e67e00",
@@ -91,7 +91,7 @@ def numbers(run: Run) -> dict[str, Any]:
 
 
 def back_after_s(run: Run, fault: Happened) -> float:
-    """From the fault's end until transfers ended at a tenth of the calm rate or more, though other
+    """From the fault's end until transfers ended at a fifth of the calm rate or more, though other
     faults may go on; at most 60 s."""
     found = throughput.back_after_s(
         run.workload.ends_s, fault.to_s, fault.to_s + _BACK_WATCHED_S, _GOING_ON * run.calm_per_s

@@ -27,6 +27,11 @@ BACK_WITHIN_S: Final = 15.0
 """After the death of a single process the work goes on as before within this bound."""
 
 
+LONG_RUN_MINUTES: Final = 30.0
+LEAST_FAULTS: Final = 1_000
+"""A long run with fewer has attacked too little to say anything."""
+
+
 class Verdict(msgspec.Struct, kw_only=True):
     """`wrong`: money or truth; `late`: what took too long. Both are empty when all is well."""
 
@@ -82,6 +87,13 @@ async def judge(
     if ended_s > ENDED_WITHIN_S:
         late.append(f"the last transfer ended {ended_s:.0f} s after the healing")
     return Verdict(wrong=wrong, late=late, report=report)
+
+
+def too_few(faults: int, minutes: float) -> list[str]:
+    """What a run that was asked to take so many minutes lacks; only a long one is bound."""
+    if minutes < LONG_RUN_MINUTES or faults >= LEAST_FAULTS:
+        return []
+    return [f"only {faults} faults, and a long run has {LEAST_FAULTS} or more"]
 
 
 async def _projected(log: KafkaLog, engine: AsyncEngine) -> None:
