@@ -1,5 +1,5 @@
-"""What the clients ask for under attack: transfers of every shape that needs nobody outside the bank,
-most of them plain. Some must be refused, some ask for more than there is.
+"""What the clients ask for under attack: transfers of every shape that needs nobody outside the
+bank, most of them plain. Some must be refused, some ask for more than there is.
 """
 
 from collections.abc import Sequence
