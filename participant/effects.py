@@ -241,6 +241,15 @@ class Effects:
             return None
         return settled(at.begun, at.attempt, outcome, max(now_ms, self.clock_ms))
 
+    @property
+    def remembered(self) -> dict[str, Known]:
+        """`known` without what is forgotten and only waits to be dropped."""
+        return {
+            effect_id: known
+            for effect_id, known in self.known.items()
+            if not self._is_forgotten(known, self.clock_ms)
+        }
+
     def _is_expired(self, command: StepCommand, now_ms: int) -> bool:
         return now_ms - command.issued_at_ms >= self._horizon_ms
 

@@ -20,14 +20,15 @@ _KERNEL: Final = (Opened, Advanced, RecordRejected)
 
 
 def state_of(machine: Machine[Any, Any]) -> object:
-    """What can be compared of a machine."""
+    """What can be compared of a machine. What it has forgotten is dropped some at a time, sooner
+    or later: a restored owner has another order."""
     if isinstance(machine, AccountMachine):
         return machine.ledger
     if isinstance(machine, ClaimsMachine):
         effects = machine.effects
-        return machine.quotas, machine.locks, dict(effects.known), _under_way(effects)
+        return machine.quotas, machine.locks, effects.remembered, _under_way(effects)
     if isinstance(machine, EffectMachine):
-        return machine.effects.under_way, dict(machine.effects.known)
+        return machine.effects.under_way, machine.effects.remembered
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
     sagas = machine.sagas

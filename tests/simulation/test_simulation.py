@@ -25,7 +25,7 @@ from simulation.rare import ENOUGH_RUNS, PATHS, missing
 from simulation.run import simulate
 from simulation.weather import START_MS
 
-KEPT = (1177, 202, 1, 7, 500123, 31048, 9000458, 815030163, 5092)
+KEPT = (1177, 202, 1, 7, 500123, 31048, 9000458, 815030163, 5092, 406714894)
 """Seeds that once failed. What they taught has tests of its own, for as the code changes so does
 the history of a seed."""
 
