@@ -282,7 +282,8 @@ def main() -> None:
     # does not mend ends in an error of its own.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     shape = msgspec.json.decode(asked.shape.read_bytes(), type=list[RecordShape])
-    # As our roles do (`makegood.roles.collect_rarely`): it doubles the limit.
+    # As our roles do: it doubles the limit. `makegood.roles.collect_rarely` itself would bring what
+    # `journal.kafka_client` does to the client.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     limit = uvloop.run(

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from saga_definitions.reversal import REVERSIBLE
+
 NOBODY: Final = "nobody"
 """An account that is not there."""
 
@@ -20,7 +22,6 @@ _KINDS: Final = {
     "payroll_all_or_none": 4,
     "scheduled_transfer": 6,
 }
-_REVERSIBLE: Final = frozenset(("transfer", "reserved_transfer"))
 _REMEMBERED: Final = 20
 
 
@@ -75,7 +76,7 @@ class Orders:
 
     def completed(self, body: dict[str, Any], transfer_id: str, as_of: str) -> None:
         """A transfer is told to be completed: it may be reversed."""
-        if body["definition"] in _REVERSIBLE:
+        if body["definition"] in REVERSIBLE:
             self._paid.append(Paid(transfer_id, body["amount_minor"], as_of))
             del self._paid[:-_REMEMBERED]
 

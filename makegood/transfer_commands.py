@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, date, datetime, time
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, BinaryIO, Never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -184,30 +184,26 @@ def submit_file(
     if not 1 <= concurrency <= 1000:
         console.print("--concurrency must be 1 to 1000")
         sys.exit(2)
-    if report is not None:
+    with ExitStack() as stack:
         try:
-            report.open("wb").close()
+            out = stack.enter_context(report.open("wb")) if report else None
         except OSError as error:
             console.print(f"--report {report} cannot be written: {error.strerror}", markup=False)
             sys.exit(2)
-    summary = uvloop.run(_submit(file, concurrency, report, api_url(api)))
+        summary = uvloop.run(_submit(file, concurrency, out, api_url(api)))
     console.print(_table(summary))
     sys.exit(not summary.all_completed)
 
 
-async def _submit(file: Path, concurrency: int, report: Path | None, url: str) -> Summary:
-    with ExitStack() as stack:
-        out = stack.enter_context(report.open("wb")) if report else None
-        bar = stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[lines]:,} lines"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-        )
+async def _submit(file: Path, concurrency: int, out: BinaryIO | None, url: str) -> Summary:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[lines]:,} lines"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
         task = bar.add_task("transfers", total=_lines_of(file), lines=0)
         lines = 0
 
