@@ -22,6 +22,7 @@ BLOCK: Final = 128
 """Sagas in a block: about 50 KB, at most 512 KiB, before it is compressed."""
 MAX_ROW_BYTES: Final = 4 * 1024
 """A saga that is larger stays awake, for a block has to be decoded whole."""
+_PARTS: Final = 64
 NO_PLAN: Final = Plan("", 0, 0, ())
 
 _encoder = msgspec.json.Encoder()
@@ -64,13 +65,33 @@ class Block(NamedTuple):
         ]
 
 
+class _BlockOf:
+    """In which block a saga is, by the hash of its id, which is all that is kept of it. Many small
+    dicts: one of a million entries holds the loop for 30 ms or more when it grows."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[int, int]] = [{} for _ in range(_PARTS)]
+
+    def get(self, saga_id: str) -> int | None:
+        key = hash(saga_id)
+        return self._parts[key % _PARTS].get(key)
+
+    def put(self, saga_id: str, number: int) -> None:
+        key = hash(saga_id)
+        self._parts[key % _PARTS][key] = number
+
+    def drop(self, saga_id: str) -> None:
+        key = hash(saga_id)
+        del self._parts[key % _PARTS][key]
+
+
 class Asleep:
     """Sleeping sagas by id. A saga is in a block, or, loose, among those that came last."""
 
     def __init__(self) -> None:
         self._loose: dict[str, Saga] = {}
         self._blocks: dict[int, Block] = {}
-        self._block_of: dict[int, int] = {}
+        self._block_of = _BlockOf()
         self._due: list[tuple[int, _Key]] = []
         self._numbers = 0
         self._count = 0
@@ -93,7 +114,7 @@ class Asleep:
         saga = self._loose.get(saga_id)
         if saga is not None or not self._count:
             return saga
-        number = self._block_of.get(hash(saga_id))
+        number = self._block_of.get(saga_id)
         if number is None:
             return None
         sagas = self._blocks[number].sagas()
@@ -161,7 +182,7 @@ class Asleep:
         far: dict[int, Saga] = {}
         for saga in self._loose.values():
             # Of two ids with one hash, which nobody will ever see, the second stays loose.
-            if sleeps(saga, at_ms) and hash(saga.id) not in self._block_of:
+            if sleeps(saga, at_ms) and self._block_of.get(saga.id) is None:
                 far.setdefault(hash(saga.id), saga)
         for part in _by_plan(far.values()):
             for first in range(0, len(part) - BLOCK + 1, BLOCK):
@@ -172,7 +193,7 @@ class Asleep:
         block = self._blocks[number] = _packed(sagas)
         heapq.heappush(self._due, (block.due_ms, (number, "")))
         for saga in sagas:
-            self._block_of[hash(saga.id)] = number
+            self._block_of.put(saga.id, number)
             self._loose.pop(saga.id, None)
         self._drop_stale()
 
@@ -185,7 +206,7 @@ class Asleep:
     def _loosen(self, number: int, sagas: Sequence[Saga], of: Sequence[Saga]) -> None:
         """Take `sagas` out of the block, which holds the sagas `of`."""
         for saga in sagas:
-            del self._block_of[hash(saga.id)]
+            self._block_of.drop(saga.id)
             self._add_loose(saga)
         left = [saga for saga in of if saga.id not in self._loose]
         del self._blocks[number]

@@ -1,12 +1,14 @@
 """One owner at work in fair weather: what a step of work is, and what bounds it."""
 
 import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
 
 from journal.log import Place
-from journal.processor import Ending
+from journal.processor import HOLD_MS, Ending
 from journal.service import Tuning
 from tests.journal.toy import (
     FAR_INPUT,
@@ -16,6 +18,7 @@ from tests.journal.toy import (
     QUICK,
     Add,
     Added,
+    Counter,
     Ignore,
     Rang,
     Remind,
@@ -71,6 +74,38 @@ async def test_what_waits_while_an_append_is_under_way_goes_into_one_batch():
         log.let_go(JOURNAL)
         await until(lambda: total(log) == 101)
     assert [advanced.input_next for advanced in advances(log)] == [1, 101]
+
+
+async def test_others_get_their_turn_within_a_batch_whose_decisions_take_long():
+    class SlowClock(SetClock):
+        """Every look at it takes a millisecond, and so does each decision."""
+
+        def now_ms(self) -> int:
+            self.now += 1
+            return self.now
+
+    log = await toy_log()
+    counted: list[int] = []
+    decided = 0
+
+    async def others() -> None:
+        while True:
+            counted.append(decided)
+            await asyncio.sleep(0)
+
+    class Slow(Counter):
+        def decide(self, message: Any, now_ms: int) -> Sequence[Any]:
+            nonlocal decided
+            decided += 1
+            return super().decide(message, now_ms)
+
+    async with owner(log, toy(machine=Slow), clock=SlowClock()):
+        watching = asyncio.create_task(others())
+        log.land(INPUT, [request(Add(key="k"))] * 100)
+        await until(lambda: total(log) == 100)
+        watching.cancel()
+    assert len(advances(log)) == 1, "it stays one batch"
+    assert max(later - sooner for sooner, later in pairwise(counted)) == HOLD_MS
 
 
 async def test_a_batch_takes_no_more_inputs_than_it_may():
