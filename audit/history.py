@@ -5,7 +5,6 @@ apart are two histories that differ by accident; a journal's truth hangs on othe
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any, Final
 from zlib import crc32
 
@@ -17,6 +16,8 @@ from messages.saga import SagaStarted
 _STARTED: Final = b'"saga.SagaStarted.v1"'
 _SHIFT: Final = 32
 _CRC: Final = (1 << _SHIFT) - 1
+
+UNREADABLE: Final = -1
 
 _pieces = msgspec.json.Decoder(list[tuple[int, msgspec.Raw]])
 _sorted = msgspec.json.Encoder(order="sorted")
@@ -41,23 +42,30 @@ def count(history: int) -> int:
     return history >> _SHIFT
 
 
-def stored(pieces: Iterable[bytes]) -> tuple[int, set[str]]:
-    """The same of one saga's rows in the read model, and the plans that they name.
+class Stored:
+    """The same of one saga's rows in the read model, added one after the other, and the plans that
+    they name. `told` is UNREADABLE once one of them is no history."""
 
-    Raises msgspec.MsgspecError, KeyError: they are no history.
-    """
-    found = 0
-    plans: set[str] = set()
-    for piece in pieces:
-        for offset, raw in _pieces.decode(piece):
-            value = bytes(raw)
-            # The type stands first; a stored start is compared by its fields.
-            if _STARTED in value[:40]:
-                fields = msgspec.json.decode(value)
-                plans.add(fields["plan"])
-                value = _sorted.encode(fields)
-            found = _add(found, offset, value)
-    return found, plans
+    def __init__(self, saga_id: str) -> None:
+        self.saga_id = saga_id
+        self.told = 0
+        self.plans: set[str] = set()
+
+    def add(self, piece: bytes) -> None:
+        if self.told == UNREADABLE:
+            return
+        try:
+            for offset, raw in _pieces.decode(piece):
+                value = bytes(raw)
+                # The type stands first; a stored start is compared by its fields.
+                if _STARTED in value[:40]:
+                    fields = msgspec.json.decode(value)
+                    self.plans.add(fields["plan"])
+                    value = _sorted.encode(fields)
+                self.told = _add(self.told, offset, value)
+        except (msgspec.MsgspecError, TypeError, KeyError):
+            self.told = UNREADABLE
+            self.plans.clear()
 
 
 def plan_digest(plan: Plan) -> str:

@@ -10,14 +10,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.accounts import Accounts, Book
 from audit.case import Case, Closed
 from audit.cases import Cases
-from audit.history import Histories, count, stored
+from audit.history import UNREADABLE, Histories, Stored, count
 from audit.journals import ACCOUNTS, SAGAS
 from audit.report import Findings
 from journal.log import Place
@@ -25,6 +24,8 @@ from read_model import tables
 from read_model.position import Position
 
 _PAGE: Final = 2_000
+_PIECES: Final = 200
+"""Pieces of histories read at a time, each of up to 250 events."""
 _ACCOUNT: Final = (
     "partition",
     "version",
@@ -37,7 +38,6 @@ _ACCOUNT: Final = (
     "transfer_limit_minor",
     "daily_limit_minor",
 )
-_UNREADABLE: Final = -1
 _SAGA: Final = ("partition", "definition", "version", "state", "reason", "step")
 
 
@@ -88,31 +88,28 @@ class Rows:
             if digest != row.digest:
                 findings.add("projection", "plans", None, row.digest, row.digest, digest)
         missing = dict(histories.found)
-        async for saga_id, pieces in self._pieces():
-            expected = missing.pop(saga_id, 0)
-            try:
-                told, named = stored(pieces)
-            except (msgspec.MsgspecError, TypeError, KeyError):
-                told, named = _UNREADABLE, set[str]()
-            if told != expected:
-                _history_differs(findings, saga_id, expected, told)
-            for plan in named - plans:
-                findings.add("projection", "plans", None, f"saga {saga_id}", plan, "no row")
+        async for stored in self._stored():
+            expected = missing.pop(stored.saga_id, 0)
+            if stored.told != expected:
+                _history_differs(findings, stored.saga_id, expected, stored.told)
+            for plan in stored.plans - plans:
+                findings.add("projection", "plans", None, f"saga {stored.saga_id}", plan, "no row")
         for saga_id, expected in missing.items():
             _history_differs(findings, saga_id, expected, 0)
 
-    async def _pieces(self) -> AsyncGenerator[tuple[str, list[bytes]]]:
-        """Each saga's pieces, in order."""
+    async def _stored(self) -> AsyncGenerator[Stored]:
+        """Each saga's history. It may be long: its pieces are not held, and few come at a time."""
         table = tables.history
-        saga_id, pieces = "", list[bytes]()
-        async for row in self._all(select(table).order_by(table.c.saga_id, table.c.last_offset)):
-            if row.saga_id != saga_id:
-                if pieces:
-                    yield saga_id, pieces
-                saga_id, pieces = row.saga_id, []
-            pieces.append(row.events)
-        if pieces:
-            yield saga_id, pieces
+        stored = Stored("")
+        query = select(table).order_by(table.c.saga_id, table.c.last_offset)
+        async for row in self._all(query, _PIECES):
+            if row.saga_id != stored.saga_id:
+                if stored.saga_id:
+                    yield stored
+                stored = Stored(row.saga_id)
+            stored.add(row.events)
+        if stored.saga_id:
+            yield stored
 
     async def _world(self, accounts: Accounts, findings: Findings) -> None:
         table = tables.world
@@ -125,8 +122,8 @@ class Rows:
                 subject = f"{key[0]} of partition {key[1]}"
                 findings.add("projection", "world", None, subject, str(expected), str(found))
 
-    async def _all(self, query: Select[Any]) -> AsyncGenerator[Any]:
-        async with self._connection.stream(query.execution_options(yield_per=_PAGE)) as found:
+    async def _all(self, query: Select[Any], page: int = _PAGE) -> AsyncGenerator[Any]:
+        async with self._connection.stream(query.execution_options(yield_per=page)) as found:
             async for row in found:
                 self.compared += 1
                 yield row
@@ -168,7 +165,7 @@ def _outcome(saga: Case | Closed | None) -> list[Any] | None:
 
 
 def _history_differs(findings: Findings, saga_id: str, expected: int, told: int) -> None:
-    found = "rows that can't be read" if told == _UNREADABLE else f"{count(told)}"
+    found = "rows that can't be read" if told == UNREADABLE else f"{count(told)}"
     if count(expected) == count(told):
         found += ", with other contents"
     findings.add(
