@@ -46,8 +46,8 @@ _HALTS: Final = (
 
 
 HOLD_MS: Final = 8
-"""How long one batch's decisions hold the loop before others are let on. The longest decision known,
-the start of a payroll of 10,000 legs, takes 10 ms: together less than 20."""
+"""How long one batch's decisions hold the loop before others are let on. The longest decision
+known, the start of a payroll of 10,000 legs, takes 10 ms: together less than 20."""
 
 
 class Ending(Enum):
