@@ -69,6 +69,7 @@ async def attack(
         # However long the deaths took, there is a storm.
         await faults.run(max(seconds, now_s() + _STORM_S))
         telling.cancel()
+        around.payments.clear_up()
         healed_s = now_s()
         announce(f"healed at {healed_s:.0f} s; waiting for the open transfers")
         await _back(workload, healed_s, calm_per_s)
@@ -78,7 +79,7 @@ async def attack(
         open_then = [one.told_s for one in workload.told if one.asked_s <= healed_s]
         ended_s = max(0.0, max(open_then, default=healed_s) - healed_s)
         announce(f"auditing {len(workload.told)} transfers")
-        verdict = await judge(bank.corner, workload, died, ended_s, faults.broken)
+        verdict = await judge(around, workload, died, ended_s, faults.broken)
         verdict.late += [f"no transfer ended for a minute from {at:.0f} s" for at in faults.stalls]
         verdict.late += too_few(len(faults.happened) + len(died), asked_minutes)
         if watching.done() and not watching.cancelled() and watching.exception():
