@@ -110,14 +110,7 @@ class Faults:
             "rebalance_20_times": (0.3, self._rebalance),
             **{f"net_{harm}": (4, self._disturbing(harm)) for harm in Harm},
         }
-        self.skipped = {
-            kind: missing
-            for kind, missing in (
-                ("fill_disk", around.disk.missing),
-                ("move_clock", around.clocks.missing),
-            )
-            if missing
-        }
+        self.skipped = {"fill_disk": around.disk.missing} if around.disk.missing else {}
         for kind in self.skipped:
             del self._menu[kind]
         self._due = list(self._menu)

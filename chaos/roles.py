@@ -1,5 +1,6 @@
 """`python -m chaos.roles ROLE`: a process of the bank as a chaos run starts it, which does not wait
-for approvals longer than a run can; and the participant outside, which is no role of the bank.
+for approvals longer than a run can and whose clock can be moved; and the participant outside, which
+is no role of the bank.
 """
 
 import os
@@ -10,10 +11,12 @@ from typing import Any, Final
 
 import uvloop
 
+from chaos.clocks import follow
 from chaos.outside import run_outside
 from chaos.payments import Payments
+from makegood.bank import ROLES as BANKS_ROLES
 from makegood.logs import configure_logs
-from makegood.roles import run_api, run_orchestrator, until_stopped
+from makegood.roles import ROLES, run_api, run_orchestrator, until_stopped
 from makegood.settings import Settings, load_settings
 from saga_definitions.approved_transfer import approved_transfer
 
@@ -38,16 +41,18 @@ async def _outside(settings: Settings) -> None:
 
 
 _ROLES: Final[dict[str, Callable[[Settings], Coroutine[Any, Any, None]]]] = {
+    **ROLES,
     "orchestrator": lambda settings: run_orchestrator(settings, _MORE),
     "api": lambda settings: run_api(settings, _MORE),
     OUTSIDE: _outside,
 }
-PROGRAMS: Final = dict.fromkeys(_ROLES, "chaos.roles")
+PROGRAMS: Final = dict.fromkeys((*BANKS_ROLES, OUTSIDE), "chaos.roles")
 """For `makegood.bank.Bank`."""
 
 
 def main() -> None:
     settings = load_settings()
+    follow()
     configure_logs(settings.log_format, settings.log_level)
     uvloop.run(until_stopped(_ROLES[sys.argv[1]](settings)))
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from chaos.clocks import Clocks
+from chaos.clocks import Clocks, installed
 from chaos.disk import SmallDisk
 from chaos.payments import Payments
 from chaos.proxy import Proxy
@@ -50,7 +50,7 @@ async def surroundings(folder: Path) -> AsyncGenerator[Surroundings]:
         disk.mount()
         leaving.callback(disk.unmount)
         payments = Payments.anew(folder / "payments")
-        clocks = Clocks(folder / "clocks")
+        clocks = Clocks(folder / "clocks", installed())
         leaving.callback(clocks.close)
         stack = Stack(
             folder / "stack",
