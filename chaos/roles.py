@@ -12,8 +12,6 @@ from typing import Any, Final
 import uvloop
 
 from chaos.clocks import follow
-from chaos.outside import run_outside
-from chaos.payments import Payments
 from makegood.bank import ROLES as BANKS_ROLES
 from makegood.logs import configure_logs
 from makegood.roles import ROLES, run_api, run_orchestrator, until_stopped
@@ -37,6 +35,9 @@ _MORE: Final = (
 
 
 async def _outside(settings: Settings) -> None:
+    from chaos.outside import run_outside
+    from chaos.payments import Payments
+
     await run_outside(settings, Payments(Path(os.environ[PAYMENTS_VARIABLE])))
 
 
