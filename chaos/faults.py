@@ -45,6 +45,8 @@ _REQUESTS: Final = (
     (Api.LIST_OFFSETS, Api.INIT_PRODUCER_ID),
     tuple(Api),
 )
+_FREQUENT: Final = ((Api.PRODUCE,), (Api.FETCH,), (Api.METADATA,), (Api.HEARTBEAT,), tuple(Api))
+"""What a brief disturbance is likely to meet."""
 _DELAYS_S: Final = (0.05, 0.5, 2.0, 7.0)
 _SMALL_STEPS_S: Final = (-50, -3, 3, 50)
 _LARGE_STEPS_S: Final = (-172_800, -3_600, 3_600, 172_800)
@@ -351,13 +353,13 @@ class Faults:
     def _disturbing(
         self, harm: Harm, bounds: tuple[float, float] = (0.5, 5.0), *, brief: bool = False
     ) -> Fault:
-        """`brief`: of one broker only, and a delay is no longer than the disturbance."""
+        """`brief`: frequent requests to one broker, and no delay is longer than that lasts."""
 
         async def disturb() -> str:
             proxies = self._around.proxies
             node = self._rng.randrange(len(proxies) if brief else 2 * len(proxies))
             chosen = proxies if node >= len(proxies) else [proxies[node]]
-            apis = self._rng.choice(_REQUESTS)
+            apis = self._rng.choice(_FREQUENT if brief else _REQUESTS)
             delays_s = [delay for delay in _DELAYS_S if delay <= bounds[1] or not brief]
             disturbance = Disturbance(harm, apis, self._rng.choice(delays_s))
             with ExitStack() as stack:
