@@ -40,8 +40,9 @@ async def attack(
     announce: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
-    every kind at once, in `seconds` together, or up to a third more on a slow machine. `cold`: accounts
-    beside the hot ones. Gives the numbers of the run; `good` says whether everything held."""
+    every kind at once, in `seconds` together, or up to a third more on a slow machine. `cold`:
+    accounts beside the hot ones. Gives the numbers of the run; `good` says whether everything held.
+    """
     asked_minutes = seconds / 60
     async with surroundings(folder) as around:
         began = time.monotonic()
@@ -76,9 +77,7 @@ async def attack(
             and not faults.broken
             and now_s() < _LONGER * seconds
         ):
-            announce(
-                f"{now_s():.0f} s: going on for a minute, {len(faults.happened)} faults so far"
-            )
+            announce(f"{len(faults.happened)} faults are too few: going on for a minute")
             await faults.run(now_s() + _MORE_S)
         telling.cancel()
         around.payments.clear_up()
