@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -72,7 +72,7 @@ class Bank:
     variables, without the prefix. `count`: role -> processes, 1 if not named. `own`: further
     variables of the process of a name; it is asked at each start of that process. `programs`: role
     -> Python module that is run with the role's name in place of `makegood run`; roles besides
-    `ROLES` are started last and stopped first.
+    `ROLES` are started last and stopped first. `rests_on`: servers that nobody brings back.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Bank:
         count: dict[str, int] | None = None,
         own: Callable[[str], dict[str, str]] = lambda _: {},
         programs: Mapping[str, str] | None = None,
+        rests_on: Sequence[Child] = (),
     ) -> None:
         self.corner = corner
         self.log_dir = log_dir
@@ -93,6 +94,7 @@ class Bank:
         self._own = own
         self._programs = programs or {}
         self._roles = (*ROLES, *(role for role in self._programs if role not in ROLES))
+        self._rests_on = rests_on
         self._names = [
             (role, number) for role in self._roles for number in range((count or {}).get(role, 1))
         ]
@@ -165,8 +167,12 @@ class Bank:
         return self._children[name]
 
     async def watch(self) -> None:
-        """Bring back what dies by itself, until cancelled. Raises KeepsDying."""
+        """Bring back what dies by itself, until cancelled. Raises KeepsDying; ChildFailed when a
+        server ends that the bank rests on."""
         while True:
+            for server in self._rests_on:
+                if not server.running:
+                    raise server.failure()
             for name in list(self._wanted):
                 child = self._children[name]
                 if not child.running:
