@@ -1,7 +1,6 @@
 """`makegood transfer ...`: one transfer, a standing order, or a file of them, through the API."""
 
 import sys
-import uuid
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, time
 from itertools import islice
@@ -22,6 +21,7 @@ from rich.table import Table
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client, Transfer
+from makegood.request_key import request_key
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
 from saga_definitions.recurrence import Every, Recurrence
@@ -59,13 +59,13 @@ def start(
 
 def _start(api: str | None, key: str | None, body: dict[str, Any]) -> Never:
     """Start it, say how it ended, and end with the exit status of that."""
-    named = key or uuid.uuid4().hex
 
-    async def ask() -> Transfer:
+    async def ask(named: str) -> Transfer:
         async with Client(api_url(api)) as client:
             return await client.transfer(named, body)
 
-    transfer = uvloop.run(ask())
+    with request_key(key) as named:
+        transfer = uvloop.run(ask(named))
     why = f" ({transfer.reason})" if transfer.reason else ""
     console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
     sys.exit(transfer.state in ("compensated", "parked"))
