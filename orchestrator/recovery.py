@@ -24,6 +24,8 @@ from orchestrator.course import PIVOT_PASSED, Draft, advance, request
 from orchestrator.graph import Node, graph_of, leg_node
 from orchestrator.progress import Finished, Saga, nothing_irreversible
 
+NOT_ASKED: Final = "it was not asked for yet"
+"""Of a leg that is given up, unlike one that a person cancels after it has begun."""
 _REASON: Final = {"compensate": "compensated_by_operator", "cancel": "cancelled"}
 
 
@@ -77,7 +79,13 @@ def _cut_short(
             )
         draft.add(
             StepRefused(
-                saga_id=saga.id, at_ms=now_ms, step=name, direction="do", attempt=1, reason=reason
+                saga_id=saga.id,
+                at_ms=now_ms,
+                step=name,
+                direction="do",
+                attempt=1,
+                reason=reason,
+                detail=NOT_ASKED,
             )
         )
     advance(draft)
