@@ -186,6 +186,9 @@ class Run:
             self.waiting.extend(
                 (out.topic, out.value) for out in machine.outputs(event) if out.topic != ANSWERS
             )
+        if isinstance(self.saga, Saga):
+            steps = self.saga.legs["pay"].open.values()
+            assert [step.state for step in steps].count("waiting") <= 1
 
 
 def ms_of(text: str) -> int:
