@@ -8,13 +8,13 @@ later, that is, no command that names it can pass any more. A refusal of a comma
 is remembered as if it were of the time I, for the same reason.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from journal.long_dict import LongDict
 from messages.account import RefusalReason
 
 MAX_SKEW_MS: Final = 5 * 60 * 1000
@@ -45,14 +45,11 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class EffectMemory:
-    """Effect id -> what became of it, in order of arrival.
-
-    An OrderedDict, for its first entry is found in O(1) however many were deleted before it.
-    """
+    """Effect id -> what became of it, in order of arrival."""
 
     def __init__(self, horizon_ms: int) -> None:
         self._kept_ms = horizon_ms + MAX_SKEW_MS
-        self._effects: OrderedDict[str, Remembered] = OrderedDict()
+        self._effects = LongDict[Remembered]()
         self._in_order = True
         self._latest_ms = 0
         self.clock_ms = 0
@@ -64,13 +61,13 @@ class EffectMemory:
             self._put_in_order()
         self.clock_ms = max(self.clock_ms, at_ms)
         for _ in range(FORGOTTEN_PER_EVENT):
-            effect_id = next(iter(self._effects), None)
+            effect_id = self._effects.first()
             if effect_id is None:
                 return
             oldest = self._effects[effect_id]
             if oldest.at_ms > self.clock_ms:
                 # From the future, perhaps far off: the others must not wait behind it.
-                self._effects.move_to_end(effect_id)
+                self._effects[effect_id] = self._effects.pop(effect_id)
             elif self._is_remembered(oldest):
                 return
             else:
@@ -106,9 +103,9 @@ class EffectMemory:
         """All that is remembered now."""
         return {name: what for name, what in self._effects.items() if self._is_remembered(what)}
 
-    def entries(self) -> list[tuple[str, Remembered]]:
-        """What `restore` takes: a shallow copy, with entries past the horizon that wait to go."""
-        return list(self._effects.items())
+    def entries(self) -> Iterable[tuple[str, Remembered]]:
+        """What `restore` takes, as of now: also entries past the horizon that wait to go."""
+        return self._effects.frozen()
 
     def restore(self, clock_ms: int, entries: Iterable[tuple[str, Remembered]]) -> None:
         """Take in a part of `entries()`; parts may come in any order."""
@@ -120,7 +117,9 @@ class EffectMemory:
             self._effects[effect_id] = what
 
     def _put_in_order(self) -> None:
-        self._effects = OrderedDict(sorted(self._effects.items(), key=lambda entry: entry[1].at_ms))
+        entries = sorted(self._effects.items(), key=lambda entry: entry[1].at_ms)
+        self._effects = LongDict[Remembered]()
+        self._effects.update(entries)
         self._in_order = True
 
     def _is_remembered(self, what: Remembered, now_ms: int = 0) -> bool:

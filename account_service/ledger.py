@@ -234,7 +234,7 @@ def _repeat(
 
 
 def _chunks(
-    clock_ms: int, accounts: list[Account], effects: list[tuple[str, Remembered]]
+    clock_ms: int, accounts: list[Account], effects: Iterable[tuple[str, Remembered]]
 ) -> Iterator[bytes]:
     parts: tuple[list[msgspec.Raw], list[msgspec.Raw]] = ([], [])
     size = 0

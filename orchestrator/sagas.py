@@ -4,13 +4,13 @@ A finished saga is remembered for `memory_horizon_ms` of the events' own time, s
 of the journal forgets the same sagas at the same event. Forgetting is bounded per event.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
 import msgspec
 
+from journal.long_dict import LongDict
 from messages.child import ChildRefused
 from messages.plan import Plan
 from messages.saga import FINISHED, SagaEvent, SagaStarted, StepWaiting
@@ -55,11 +55,11 @@ class Sagas:
         self.memory_horizon_ms = memory_horizon_ms
         self.live: dict[str, Saga] = {}
         self.asleep = Asleep()
-        self.finished: dict[str, Finished] = {}
+        self.finished = LongDict[Finished]()
+        """In the order of finishing."""
         self.revocable: dict[str, Saga] = {}
         """Completed sagas that another one, whose step they are, may still take back."""
         self._unanswered: dict[str, set[str]] = {}
-        self._order: deque[str] = deque()
         self._restored: dict[int, list[Finished]] = {}
 
     def get(self, saga_id: str) -> Saga | Finished | None:
@@ -86,7 +86,7 @@ class Sagas:
             after = evolve(before, event)
             if after is not None:
                 self._count(after)
-                may_sleep = sleeping is not None or type(event) is StepWaiting
+                may_sleep = sleeping is not None or type(event) is StepWaiting or bool(after.legs)
                 if after.state in FINISHED:
                     self._finish(after)
                 elif may_sleep and sleeps(after, event.at_ms):
@@ -135,20 +135,17 @@ class Sagas:
 
     def _remember(self, finished: Finished) -> None:
         # One that was taken back after its end keeps its first place: it is forgotten no sooner.
-        if finished.id not in self.finished:
-            self._order.append(finished.id)
         self.finished[finished.id] = finished
 
     def _forget(self, now_ms: int) -> None:
-        order = self._order
         for _ in range(FORGOTTEN_PER_EVENT):
-            if not order:
+            saga_id = self.finished.first()
+            if saga_id is None:
                 return
-            oldest = self.finished[order[0]]
-            if oldest.finished_at_ms + self.memory_horizon_ms > now_ms:
+            if self.finished[saga_id].finished_at_ms + self.memory_horizon_ms > now_ms:
                 return
-            del self.finished[oldest.id]
-            self.revocable.pop(order.popleft(), None)
+            del self.finished[saga_id]
+            self.revocable.pop(saga_id, None)
 
     def snapshot(self) -> Iterator[bytes]:
         """Chunks of about 64 KiB, each of them decodable alone, as of the moment of this call."""
@@ -157,11 +154,10 @@ class Sagas:
         by_plan: dict[int, list[Saga]] = {}
         for saga in chain(self.live.values(), self.revocable.values()):
             by_plan.setdefault(id(saga.plan), []).append(saga)
-        finished = [self.finished[saga_id] for saga_id in self._order]
         return chain(
             chain.from_iterable(_live_parts(sagas) for sagas in by_plan.values()),
             map(_asleep_part, self.asleep.blocks()),
-            _finished_parts(finished),
+            _finished_parts(saga for _, saga in self.finished.frozen()),
         )
 
     def restore(self, chunk: bytes) -> Sequence[str]:
@@ -171,7 +167,11 @@ class Sagas:
         """
         part = _decoder.decode(chunk)
         if isinstance(part, _FinishedPart):
-            self._restored[part.first] = part.sagas
+            # They come as they were written, as a rule; what comes too soon waits for the others.
+            if part.first == len(self.finished):
+                self._remember_all(part.sagas)
+            else:
+                self._restored[part.first] = part.sagas
             return ()
         plan = graph_of(part.plan).plan
         if isinstance(part, _AsleepPart):
@@ -186,10 +186,12 @@ class Sagas:
 
     def _settle(self) -> None:
         for first in sorted(self._restored):
-            for saga in self._restored[first]:
-                self.finished[saga.id] = saga
-                self._order.append(saga.id)
+            self._remember_all(self._restored[first])
         self._restored.clear()
+
+    def _remember_all(self, finished: Iterable[Finished]) -> None:
+        for saga in finished:
+            self.finished[saga.id] = saga
 
 
 def _live_parts(sagas: Sequence[Saga]) -> Iterator[bytes]:
@@ -203,7 +205,7 @@ def _asleep_part(block: Block) -> bytes:
     return b'{"type":"asleep","plan":%b,"sagas":%b}' % (_encoder.encode(block.plan), block.rows)
 
 
-def _finished_parts(sagas: Sequence[Finished]) -> Iterator[bytes]:
+def _finished_parts(sagas: Iterable[Finished]) -> Iterator[bytes]:
     for first, packed in _packed(sagas):
         yield b'{"type":"finished","first":%d,"sagas":[%b]}' % (first, packed)
 

@@ -6,13 +6,13 @@ every repetition hears the recorded outcome, that a compensation is done only fo
 have been done, and that what is too old to be remembered is refused, never done on a guess.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypedDict
 
 import msgspec
 from msgspec.structs import replace
 
+from journal.long_dict import LongDict
 from messages.fingerprint import fingerprint
 from messages.identity import Direction
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN, Enquire, StepCommand
@@ -162,9 +162,10 @@ class Effects:
         self._max_under_way = max_under_way
         self._enquirable = enquirable
         self.under_way: dict[str, UnderWay] = {}
-        self.known: OrderedDict[str, Known] = OrderedDict()
+        self.known = LongDict[Known]()
         self.clock_ms = 0
         self._in_order = True
+        self._latest_ms = 0
 
     def decide(
         self, command: StepCommand, key: str, now_ms: int, *, lasting: bool = True
@@ -337,16 +338,18 @@ class Effects:
 
     def _forget(self) -> None:
         if not self._in_order:
-            self.known = OrderedDict(sorted(self.known.items(), key=lambda entry: entry[1].at_ms))
+            entries = sorted(self.known.items(), key=lambda entry: entry[1].at_ms)
+            self.known = LongDict[Known]()
+            self.known.update(entries)
             self._in_order = True
         for _ in range(FORGOTTEN_PER_EVENT):
-            effect_id = next(iter(self.known), None)
+            effect_id = self.known.first()
             if effect_id is None:
                 return
             oldest = self.known[effect_id]
             if oldest.at_ms > self.clock_ms:
                 # From the future, perhaps far off: the others must not wait behind it.
-                self.known.move_to_end(effect_id)
+                self.known[effect_id] = self.known.pop(effect_id)
             elif self._is_forgotten(oldest, self.clock_ms):
                 del self.known[effect_id]
             else:
@@ -354,19 +357,22 @@ class Effects:
 
     def snapshot(self) -> Iterable[bytes]:
         """The state as of this call, in chunks of about 64 KiB."""
-        return _packed(self.clock_ms, list(self.under_way.items()), list(self.known.items()))
+        return _packed(self.clock_ms, list(self.under_way.items()), self.known.frozen())
 
     def restore(self, chunk: bytes) -> None:
         """Take in one chunk of `snapshot`; chunks come in any order, before any event."""
         part = _chunks.decode(chunk)
-        self._in_order = False
         self.clock_ms = max(self.clock_ms, part.clock_ms)
         self.under_way.update(part.under_way)
-        self.known.update(part.known)
+        for effect_id, known in part.known:
+            # Chunks that come as they were written need no sorting.
+            self._in_order = self._in_order and known.at_ms >= self._latest_ms
+            self._latest_ms = max(self._latest_ms, known.at_ms)
+            self.known[effect_id] = known
 
 
 def _packed(
-    clock_ms: int, under_way: list[tuple[str, UnderWay]], known: list[tuple[str, Known]]
+    clock_ms: int, under_way: list[tuple[str, UnderWay]], known: Iterable[tuple[str, Known]]
 ) -> Iterator[bytes]:
     parts: tuple[list[msgspec.Raw], list[msgspec.Raw]] = ([], [])
     size = 0

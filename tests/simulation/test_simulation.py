@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_history_in_another_process():
 @pytest.mark.timeout(1800)
 def test_fresh_seeds_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]):
     first = SystemRandom().randrange(10**9)
-    count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "1000"))
+    count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "400"))
     with capsys.disabled():
         print(f"\nsimulation: seeds {first}..{first + count - 1}")
     happened: Counter[str] = Counter()
