@@ -194,6 +194,12 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
         )
+    wait = _wait(place, step, scope)
+    if step.do is None and wait is None:
+        # Its undo would move money that nothing has moved before.
+        raise DefinitionError(
+            f"{place}.do", "must be a command: what waits is wait_for, wait_until"
+        )
     _check_each(f"{place}.each", step, scope)
     results = scope.before
     effects = results | {step.name}
@@ -216,7 +222,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         undo_retry=step.undo_retry,
         timeout_ms=step.timeout_ms,
         on_timeout=step.on_timeout,
-        wait=_wait(place, step, scope),
+        wait=wait,
         when=scope.when,
         by=_param(f"{place}.by", step.by, scope, Instant),
         undo_by=step.undo_by,
