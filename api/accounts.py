@@ -210,12 +210,12 @@ async def get_account(
 async def list_accounts(request: AnyRequest, state: State) -> Response[AccountPage]:
     """Accounts by id; `id`: what it begins with; `limit` at most 1000 (50 if not said)."""
     limit = limit_of(request)
-    given = {name: request.query_params.get(name, "") for name in ("id", "from")}
+    given = {name: request.query_params.get(name) for name in ("id", "from")}
     for name, value in given.items():
-        if value and not _account_id.fullmatch(value):
+        if value is not None and not _account_id.fullmatch(value):
             raise invalid([Fault(name, "must be the beginning of an account's id")])
     rows = await queries.list_accounts(
-        state.engine, beginning=given["id"], first=given["from"], limit=limit + 1
+        state.engine, beginning=given["id"] or "", first=given["from"] or "", limit=limit + 1
     )
     page = AccountPage(
         accounts=[account_view(row) for row in rows[:limit]],

@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import accounts, dashboard, following, health, sagas, transfers
-from api.asking import MAX_BODY_BYTES
+from api.asking import MAX_BODY_BYTES, strict_query
 from api.description import description, explain_problem, openapi_json
 from api.following import News
 from api.gateway import Gateway
@@ -72,6 +72,7 @@ def create_app(
                 "clock": clock,
                 "checks": dict(checks or {}),
                 "definitions": definitions or shipped(),
+                "journals": gateway.journals,
                 "streams": Streams(),
                 "news": News(engine),
                 "kept_counts": Kept[SagaCounts](),
@@ -84,6 +85,7 @@ def create_app(
             HTTPException: on_http_exception,
             Exception: on_bug,
         },
+        before_request=strict_query,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=description(),
         logging_config=None,

@@ -7,11 +7,14 @@ float where an integer belongs is refused, for two readers could take it for two
 import asyncio
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 from litestar import Request
 
+from api.description import query_names
 from api.problems import Fault, Problem, in_body, invalid
 from read_model.position import MAX_OFFSET, PositionMalformed, Token, parse
 
@@ -22,6 +25,8 @@ MAX_WAIT_S: Final = 30
 BODY_S: Final = 10.0
 MAX_PAGE: Final = 1_000
 _DEFAULT_PAGE: Final = 50
+_MAX_FAULTS: Final = 20
+_MAX_TOLD: Final = 100
 
 _key = re.compile(r"[\x21-\x7e]{1,200}")
 _tenant = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -79,16 +84,57 @@ def wait_preferred(request: AnyRequest) -> int | None:
     return None
 
 
+async def strict_query(request: AnyRequest) -> None:
+    """Refuses query parameters that the resource does not know or that come twice: a filter with a
+    slip in its name would otherwise widen the answer, and nobody would see. Raises Problem.
+
+    Pages for browsers take what they are given (`include_in_schema=False`).
+    """
+    handler = request.route_handler
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if not given or not handler.resolve_include_in_schema():
+        return
+    known = query_names(handler.operation_class)
+    told = f"known are {', '.join(known)}" if known else "it has none"
+    faults = [
+        Fault(name[:_MAX_TOLD], f"is no query parameter of this resource; {told}")
+        if name not in known
+        else Fault(name, "was given more than once")
+        for name, times in list(given.items())[:_MAX_FAULTS]
+        if name not in known or times > 1
+    ]
+    if faults:
+        raise invalid(faults)
+
+
 def after_of(request: AnyRequest) -> Token | None:
-    """The position of `?after=`. Raises Problem when it is none."""
+    """The position of `?after=`. Raises Problem when it is none, or of no partition of a journal
+    that the read model is folded from."""
     text = request.query_params.get("after")
     if text is None:
         return None
     try:
-        return parse(text)
+        token = parse(text)
     except PositionMalformed:
         reason = "must be a position as answers give it in as_of: topic/partition@offset"
         raise invalid([Fault("after", reason)]) from None
+    journals: Mapping[str, int] = request.app.state.journals
+    if token.place.topic not in journals:
+        names = ", ".join(sorted(journals))
+        raise invalid([Fault("after", f"must be a position of a journal, one of {names}")])
+    count = journals[token.place.topic]
+    if token.place.partition >= count:
+        reason = f"{token.place.topic} has the partitions 0 to {count - 1}"
+        raise invalid([Fault("after", reason)])
+    return token
+
+
+def choice_of(request: AnyRequest, name: str, choices: Sequence[str]) -> str | None:
+    """The value of `?name=`, one of `choices`; None: not given. Raises Problem for another one."""
+    value = request.query_params.get(name)
+    if value is not None and value not in choices:
+        raise invalid([Fault(name, f"must be one of {', '.join(choices)}")])
+    return value
 
 
 def limit_of(request: AnyRequest) -> int:

@@ -97,16 +97,25 @@ def searched(*filters: str) -> type[Operation]:
     return _operation(_in_query(filters), None)
 
 
+def query_names(operation: type[Operation]) -> tuple[str, ...]:
+    """The query parameters of an operation as the functions above make them."""
+    found: Sequence[Parameter] = getattr(operation, "extra", ())
+    return tuple(parameter.name for parameter in found if parameter.param_in == "query")
+
+
 def _in_query(names: Sequence[str]) -> list[Parameter]:
     schema = Schema(type=OpenAPIType.STRING)
     return [Parameter(name=name, param_in="query", schema=schema) for name in names]
 
 
-def _operation(extra: list[Parameter], body: RequestBody | None) -> type[Operation]:
+def _operation(described: list[Parameter], body: RequestBody | None) -> type[Operation]:
     @dataclass
     class Described(Operation):
+        # Without an annotation: of the class, not a field of what is written.
+        extra = described
+
         def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or []), *extra]
+            self.parameters = [*(self.parameters or []), *described]
             self.request_body = body
 
     return Described

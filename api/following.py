@@ -94,7 +94,7 @@ async def follow(
             if begun:
                 # The read model is being rebuilt: whoever comes back will find the saga again.
                 return
-            raise unknown_saga(reached=reached)
+            raise unknown_saga(saga_id, reached=reached)
         ended = page.next is None and page.saga.state in _ENDED
         if resumed and not begun and ended and not page.entries:
             return

@@ -5,6 +5,7 @@ always safe: whoever gets `NoAnswer`, `RequestInDoubt` or `NotFollowing` may rep
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, NamedTuple, assert_never
 
 from prometheus_client import Histogram
@@ -119,6 +120,14 @@ class Gateway:
         self._saga_partitions = saga_partitions
         self._account_partitions = account_partitions
         self.answer_s = answer_s
+
+    @property
+    def journals(self) -> Mapping[str, int]:
+        """The journals that answers give positions of, each with its partition count."""
+        return {
+            ORCHESTRATOR.journal: self._saga_partitions,
+            ACCOUNT.journal: self._account_partitions,
+        }
 
     async def start(self, command: StartSaga, wait_s: float | None = None) -> SagaNews | Refused:
         """Start a saga, or hear how the one of this name stands.

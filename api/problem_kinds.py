@@ -54,6 +54,14 @@ KINDS: Final[dict[str, Kind]] = {
         "The read model does not know the transfer.",
         "If it was started just now, ask again with ?after= and the as_of of the answer.",
     ),
+    "saga-unknown": Kind(
+        404,
+        "There is no such saga",
+        "The read model does not know the saga. A transfer's saga has the transfer's id, 32 hex "
+        "digits in lower case.",
+        "Look for it with GET /sagas?id= and the beginning of its id; if it was started just now, "
+        "ask again with ?after= and the as_of of the answer.",
+    ),
     "account-unknown": Kind(
         404,
         "There is no such account",

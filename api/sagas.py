@@ -4,13 +4,13 @@ and the signals that some wait for. What is asked here stands in the journal wit
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from api.asking import AnyRequest, after_of, caller_of, from_of, limit_of, strict_body
+from api.asking import AnyRequest, after_of, caller_of, choice_of, from_of, limit_of, strict_body
 from api.description import asked, documented, looked_up, searched
 from api.gateway import Gateway, Refused
 from api.problems import Fault, Problem, invalid
@@ -42,7 +42,8 @@ from api.views import (
     unknown_saga,
 )
 from messages.identity import request_effect_id
-from messages.saga import RecoverSaga, RecoveryAction, SignalSaga
+from messages.saga import RecoverSaga, RecoveryAction, SagaState, SignalSaga
+from orchestrator.progress import StepState
 from read_model import activity, position, queries, timeline
 from read_model.queries import SagaFilter
 
@@ -134,7 +135,7 @@ async def get_saga(request: AnyRequest, saga_id: FromPath[str], state: State) ->
     reached = await caught_up(state.engine, after)
     found = await timeline.folded(state.engine, saga_id)
     if found is None:
-        raise unknown_saga(reached=reached)
+        raise unknown_saga(saga_id, reached=reached)
     return Response(saga_view(*found), headers=no_store)
 
 
@@ -153,7 +154,7 @@ async def get_timeline(
     reached = await caught_up(state.engine, after)
     page = await timeline.page(state.engine, saga_id, first=first, limit=limit)
     if page is None:
-        raise unknown_saga(reached=reached)
+        raise unknown_saga(saga_id, reached=reached)
     return Response(timeline_view(page), headers=no_store)
 
 
@@ -166,12 +167,13 @@ async def get_legs(request: AnyRequest, saga_id: FromPath[str], state: State) ->
     """The legs of one `step`, by number, from number `from` on; only those in `state`, if it is
     given; `limit` at most 1000 (50 if not said)."""
     after, limit, first = after_of(request), limit_of(request), from_of(request)
-    step, wanted = request.query_params.get("step", ""), request.query_params.get("state", "")
+    step = request.query_params.get("step", "")
+    wanted = choice_of(request, "state", get_args(StepState)) or ""
     check_saga_id(saga_id)
     reached = await caught_up(state.engine, after)
     found = await timeline.folded(state.engine, saga_id)
     if found is None:
-        raise unknown_saga(reached=reached)
+        raise unknown_saga(saga_id, reached=reached)
     row, saga = found
     if step not in saga.legs:
         raise invalid([Fault("step", "must be a step that is done leg by leg")])
@@ -294,6 +296,7 @@ async def _recover(
 
 
 def _filter(request: AnyRequest) -> SagaFilter:
+    choice_of(request, "state", get_args(SagaState))
     given: dict[str, Any] = {}
     for name in _FILTERS:
         value = request.query_params.get(name)

@@ -65,8 +65,9 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     params = await json_object(request)
     definition = params.pop("definition", DEFAULT_DEFINITION)
     definitions: Registry = state.definitions
+    after = after_of(request)
     if definition == reversals.NAME:
-        await caught_up(state.engine, after_of(request))
+        await caught_up(state.engine, after)
         params = await reversals.filled_in(state.engine, caller.tenant, params)
     _check(definitions, definition, params, len(await request.body()))
     clock: Clock = state.clock

@@ -16,6 +16,7 @@ from devstack.directory import DataDirectory, default_data_dir
 from devstack.errors import NotOurs, NotStarted
 from devstack.kafka import Kafka
 from devstack.postgres import Postgres
+from devstack.processes import Child
 
 KAFKA_VARIABLE = "MAKEGOOD_KAFKA_BOOTSTRAP"
 DATABASE_VARIABLE = "MAKEGOOD_DATABASE_URL"
@@ -99,6 +100,12 @@ class Stack:
             raise NotStarted("PostgreSQL")
         return self._postgres.url
 
+    @property
+    def children(self) -> list[Child]:
+        """The servers of this stack that run."""
+        every = (*(broker.child for broker in self._kafka.brokers), self._postgres.child)
+        return [child for child in every if child.running]
+
     async def start(self) -> None:
         """Returns when both answer. Raises a DevstackError; then nothing is left running."""
         if self._started:
@@ -129,11 +136,7 @@ class Stack:
 
     async def watch(self) -> None:
         """Run until a server ends that nobody stopped. Raises ChildFailed then."""
-        children = [
-            child
-            for child in (*(broker.child for broker in self._kafka.brokers), self._postgres.child)
-            if child.running
-        ]
+        children = self.children
         while True:
             for child in children:
                 if not child.running:

@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import uvloop
 from cyclopts import App, Parameter
@@ -50,7 +51,7 @@ def show(account: str, /, *, api: ApiUrl = None) -> None:
 
     async def get() -> dict[str, Any]:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/accounts/{account}")
+            return await client.get(f"/accounts/{_named(account)}")
 
     found = uvloop.run(get())
     table = Table(show_header=False, box=None)
@@ -73,7 +74,7 @@ def deposit(
 ) -> None:
     """Money enters the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}
-    _order(f"/accounts/{account}/deposits", key, api, body)
+    _order(f"/accounts/{_named(account)}/deposits", key, api, body)
 
 
 @app.command
@@ -88,7 +89,7 @@ def withdraw(
 ) -> None:
     """Money leaves the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}
-    _order(f"/accounts/{account}/withdrawals", key, api, body)
+    _order(f"/accounts/{_named(account)}/withdrawals", key, api, body)
 
 
 @app.command
@@ -101,19 +102,24 @@ def freeze(
     api: ApiUrl = None,
 ) -> None:
     """No debits from now on; CREDITS says whether money may still come in."""
-    _order(f"/accounts/{account}/freeze", key, api, {"credits": credits})
+    _order(f"/accounts/{_named(account)}/freeze", key, api, {"credits": credits})
 
 
 @app.command
 def unfreeze(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
     """The account is open again."""
-    _order(f"/accounts/{account}/unfreeze", key, api)
+    _order(f"/accounts/{_named(account)}/unfreeze", key, api)
 
 
 @app.command
 def close(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
     """Close an empty account, for good."""
-    _order(f"/accounts/{account}/close", key, api)
+    _order(f"/accounts/{_named(account)}/close", key, api)
+
+
+def _named(account: str) -> str:
+    """As one part of a path, whatever was typed: `a/close?` must not become another order."""
+    return quote(account, safe="")
 
 
 def _order(path: str, key: str | None, api: str | None, body: dict[str, Any] | None = None) -> None:

@@ -13,10 +13,13 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 
 
 def whole_minor_units(_: object, tokens: Sequence[Token]) -> int:
-    """The number that is written. ValueError when it is not a whole one of at most 19 digits."""
+    """The number that is written. ValueError when it is not a whole one of at most 19 digits, or
+    negative: no amount and no limit is."""
     text = tokens[0].value
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a whole number of minor units: for 5.50 EUR write 550")
+    if int(text) < 0:
+        raise ValueError(f"{text!r} is negative: the command says which way the money goes")
     return int(text)
 
 

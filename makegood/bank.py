@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -70,7 +70,8 @@ class Bank:
 
     `log_dir`: one log file a role. `api_port` 0: any free one. `settings`: further MAKEGOOD_
     variables, without the prefix. `count`: role -> processes, 1 if not named. `own`: further
-    variables of the process of a name; it is asked at each start of that process.
+    variables of the process of a name; it is asked at each start of that process. `rests_on`:
+    servers that nobody brings back.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Bank:
         settings: dict[str, str] | None = None,
         count: dict[str, int] | None = None,
         own: Callable[[str], dict[str, str]] = lambda _: {},
+        rests_on: Sequence[Child] = (),
     ) -> None:
         self.corner = corner
         self.log_dir = log_dir
         self._api_port = api_port
         self._settings = settings or {}
         self._own = own
+        self._rests_on = rests_on
         self._names = [
             (role, number) for role in ROLES for number in range((count or {}).get(role, 1))
         ]
@@ -159,8 +162,12 @@ class Bank:
         return self._children[name]
 
     async def watch(self) -> None:
-        """Bring back what dies by itself, until cancelled. Raises KeepsDying."""
+        """Bring back what dies by itself, until cancelled. Raises KeepsDying; ChildFailed when a
+        server ends that the bank rests on."""
         while True:
+            for server in self._rests_on:
+                if not server.running:
+                    raise server.failure()
             for name in list(self._wanted):
                 child = self._children[name]
                 if not child.running:

@@ -189,10 +189,17 @@ def _logs(level: str) -> None:
     configure_logs("console", os.environ.get("MAKEGOOD_LOG_LEVEL", level))
 
 
+def _api_behind(words: list[str]) -> list[str]:
+    """`--api` before the command, where many look for it, moved behind it: a command that has no
+    such option still refuses it."""
+    count = 2 if words[:1] == ["--api"] else 1 if words and words[0].startswith("--api=") else 0
+    return words[count:] + words[:count]
+
+
 def main() -> None:
     """The entry point: what is known to go wrong becomes one line on standard error."""
     try:
-        app()
+        app(_api_behind(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -31,5 +31,12 @@ async def embedded_bank(
         url = await own_database(stack.database_url, database)
         where = Corner(stack.bootstrap, url, f"{corner}-" if corner else "")
         log_dir = stack.data_dir / "log"
-        async with Bank(where, log_dir, api_port=api_port, settings=settings, count=count) as bank:
+        async with Bank(
+            where,
+            log_dir,
+            api_port=api_port,
+            settings=settings,
+            count=count,
+            rests_on=stack.children,
+        ) as bank:
             yield bank

@@ -4,7 +4,7 @@ that some wait for."""
 import sys
 import uuid
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -27,6 +27,7 @@ Who = Annotated[str, Parameter(help="Who asks; kept in the journal.")]
 Why = Annotated[str, Parameter(help="Why, e.g. a ticket; kept in the journal.")]
 Signal = Annotated[str, Parameter(help="The name of the step that waits.")]
 Key = Annotated[str | None, Parameter(help="The Idempotency-Key; a fresh one if not given.")]
+All = Annotated[bool, Parameter(name="--all", negative="", help="All that are parked.")]
 Yes = Annotated[bool, Parameter(help="Do it; without, only tell what would be done.")]
 
 
@@ -134,15 +135,16 @@ def retry(
     why: Why,
     reason: str | None = None,
     definition: str | None = None,
+    all_: All = False,
     yes: Yes = False,
     api: ApiUrl = None,
 ) -> None:
     """Ask once more for the step that a saga is parked for, under the same effect id: what was
-    applied is not applied again. Without ids: all parked ones that match.
+    applied is not applied again. Without ids: all parked ones of the reason and the definition.
 
     Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
     """
-    query = _query(state="parked", reason=reason, definition=definition)
+    query = _parked(sagas, reason, definition, all_)
     _recover("retry", sagas, query, who, why, yes, api)
 
 
@@ -153,15 +155,16 @@ def compensate(
     why: Why,
     reason: str | None = None,
     definition: str | None = None,
+    all_: All = False,
     yes: Yes = False,
     api: ApiUrl = None,
 ) -> None:
     """Take sagas back, or replay the compensations that have failed. Refused once the pivot is
-    applied, or may be. Without ids: all parked ones that match.
+    applied, or may be. Without ids: all parked ones of the reason and the definition.
 
     Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
     """
-    query = _query(state="parked", reason=reason, definition=definition)
+    query = _parked(sagas, reason, definition, all_)
     _recover("compensate", sagas, query, who, why, yes, api)
 
 
@@ -178,8 +181,7 @@ def cancel(
     Without --yes it only tells what would be done. Exit status 1 when a saga was refused.
     """
     if not sagas:
-        console.print("name the sagas to cancel")
-        sys.exit(2)
+        _misused("name the sagas to cancel")
     _recover("cancel", sagas, "", who, why, yes, api)
 
 
@@ -226,7 +228,7 @@ def _signal(
         async with Client(api_url(api)) as client:
             body = {"verdict": verdict, "who": who, "why": why}
             try:
-                path = f"/sagas/{saga}/signals/{signal}"
+                path = f"/sagas/{quote(saga, safe='')}/signals/{quote(signal, safe='')}"
                 answer = await client.order(path, key or uuid.uuid4().hex, body)
             except ApiError as error:
                 console.print(f"{saga}: refused, {error.reason or error.kind}: {error.detail}")
@@ -257,7 +259,8 @@ def _recover(
                 try:
                     body = {"who": who, "why": why}
                     key = uuid.uuid4().hex
-                    answer = await client.order(f"/sagas/{saga_id}/{action}", key, body)
+                    path = f"/sagas/{quote(saga_id, safe='')}/{action}"
+                    answer = await client.order(path, key, body)
                     done += 1
                     console.print(f"{saga_id}: {answer['state']}")
                 except ApiError as error:
@@ -282,6 +285,24 @@ async def _all(client: Client, query: str, limit: int) -> AsyncGenerator[dict[st
         if page["next"] is None:
             return
         before = "&" + urlencode({"before": page["next"]})
+
+
+def _parked(sagas: tuple[str, ...], reason: str | None, definition: str | None, all_: bool) -> str:
+    """What asks for the parked sagas that are meant. Nobody means all of them by naming none: a
+    shell's variable that is empty by mistake looks like that."""
+    filters = _query(reason=reason, definition=definition)
+    if sagas and (filters or all_):
+        _misused("name sagas, or say by --reason, --definition or --all which; not both")
+    if filters and all_:
+        _misused("--all is every parked saga: leave out --reason and --definition, or --all")
+    if not (sagas or filters or all_):
+        _misused("name the sagas, or say by --reason or --definition which, or --all")
+    return _query(state="parked", reason=reason, definition=definition)
+
+
+def _misused(text: str) -> NoReturn:
+    print(f"makegood: {text}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _query(**filters: str | None) -> str:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Never
+from urllib.parse import quote
 
 import msgspec
 import uvloop
@@ -152,7 +153,7 @@ def show(transfer: str, /, *, api: ApiUrl = None) -> None:
 
     async def get() -> dict[str, Any]:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/transfers/{transfer}")
+            return await client.get(f"/transfers/{quote(transfer, safe='')}")
 
     console.print_json(data=uvloop.run(get()))
 

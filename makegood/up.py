@@ -17,7 +17,8 @@ from makegood.running import STATE_FILE, Running
 async def run_up(
     console: Console, data_dir: Path | None, *, api_port: int, brokers: int, fresh: bool
 ) -> None:
-    """Raises DevstackError. Cancelled: stops everything in order."""
+    """Raises DevstackError, also when Kafka or PostgreSQL ends by itself. Cancelled: stops all
+    of it in order."""
     directory = data_dir or default_data_dir()
     (port,) = ports.choose(1, preferred=(api_port,))
     if port != api_port:

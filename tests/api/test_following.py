@@ -106,9 +106,9 @@ async def test_no_such_saga_is_told_from_one_that_is_not_there_yet(
             answer = await bank.client.get(f"/sagas/{unknown}{path}")
             assert (answer.status_code, answer.json()["type"]) == (
                 404,
-                "/problems/transfer-unknown",
+                "/problems/saga-unknown",
             )
-            assert answer.json()["detail"] == "there is no such saga"
+            assert answer.json()["detail"].startswith("there is no such saga")
         ahead = {"after": f"orchestrator.journal/0@{2**40}"}
         answer = await bank.client.get(f"/sagas/{'0' * 32}{path}", params=ahead)
         assert (answer.status_code, answer.json()["detail"]) == (

@@ -83,7 +83,7 @@ async def test_a_timeline_of_nothing_and_pages_that_are_none_are_refused(bank: B
             answer = await bank.client.get(path)
             assert (answer.status_code, answer.json()["type"]) == (
                 404,
-                "/problems/transfer-unknown",
+                "/problems/saga-unknown",
             )
     for params in ({"from": "-1"}, {"from": "x"}, {"from": "9" * 40}, {"limit": "0"}):
         answer = await bank.client.get(f"/sagas/{'0' * 32}/timeline", params=params)

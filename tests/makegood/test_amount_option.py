@@ -39,3 +39,9 @@ def test_what_is_no_whole_number_is_refused_and_not_rounded(
 @pytest.mark.parametrize(("app", "words"), COMMANDS)
 def test_a_whole_number_is_taken(app: App, words: list[str]) -> None:
     assert 550 in parsed(app, words, "550")
+
+
+@pytest.mark.parametrize(("app", "words"), COMMANDS)
+def test_a_negative_number_is_refused_in_words(app: App, words: list[str]) -> None:
+    with pytest.raises(CycloptsError, match="negative: the command says which way"):
+        parsed(app, words, "-5")
