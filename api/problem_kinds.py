@@ -164,6 +164,13 @@ KINDS: Final[dict[str, Kind]] = {
     "read-model-away": Kind(
         503, "The read model is away", "The database does not answer.", "Ask again.", 2
     ),
+    "read-model-behind": Kind(
+        503,
+        "The read model is behind",
+        "It has not come as far as the position that the request names. Nothing was done.",
+        _SAME_KEY,
+        2,
+    ),
     "account-exists": Kind(
         409, "The account exists", "The account is open already.", "Choose another id."
     ),

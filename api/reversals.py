@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.problems import Problem, in_body, invalid
 from messages.money import is_amount
+from messages.saga import FINISHED
 from read_model import queries
 from read_model.queries import SagaRow
 from saga_definitions.reversal import REVERSAL, REVERSIBLE, p
@@ -19,10 +20,13 @@ NAME: Final = REVERSAL.name
 _FILLED_IN: Final = (p.source.name, p.target.name, p.total_minor.name, p.currency.name)
 
 
-async def filled_in(engine: AsyncEngine, tenant: str, params: dict[str, Any]) -> dict[str, Any]:
-    """`params` with what follows from the original; without an amount: all of it.
+async def filled_in(
+    engine: AsyncEngine, tenant: str, params: dict[str, Any], *, reached: bool
+) -> dict[str, Any]:
+    """`params` with what follows from the original; without an amount: all of it. `reached`: the
+    read model is as far as the caller has seen the bank.
 
-    Raises Problem when the original can't be reversed, or not like that.
+    Raises Problem when the original can't be reversed, or not like that; or not yet.
     """
     faults = [
         in_body(name, "is taken from the original: leave it out")
@@ -34,7 +38,7 @@ async def filled_in(engine: AsyncEngine, tenant: str, params: dict[str, Any]) ->
         faults.append(in_body(p.original.name, wrong))
     if faults:
         raise invalid(faults)
-    original = await _original(engine, tenant, params[p.original.name])
+    original = await _original(engine, tenant, params[p.original.name], reached=reached)
     of = original.params
     amount_minor: Any = params.get(p.amount_minor.name, of["amount_minor"])
     if is_amount(amount_minor) and amount_minor > of["amount_minor"]:
@@ -50,8 +54,14 @@ async def filled_in(engine: AsyncEngine, tenant: str, params: dict[str, Any]) ->
     }
 
 
-async def _original(engine: AsyncEngine, tenant: str, transfer_id: str) -> SagaRow:
+async def _original(
+    engine: AsyncEngine, tenant: str, transfer_id: str, *, reached: bool
+) -> SagaRow:
     row = await queries.saga(engine, transfer_id)
+    if not reached and (row is None or row.state not in FINISHED):
+        # The caller may know that it is completed: no refusal would be true.
+        detail = "original: the read model has not come as far as `after` yet"
+        raise Problem("read-model-behind", detail)
     if row is None or row.tenant != tenant:
         raise Problem("transfer-unknown", "original: there is no such transfer")
     if row.definition not in REVERSIBLE:

@@ -59,7 +59,7 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     completed, compensated (nothing moved, `reason` says why) or parked (a person looks at it).
     A transfer that waits for a person or a time is told at once: 202, running, `waiting`.
     A `reversal` takes the `original`'s id and, unless it is all of it, `amount_minor`; with `after`
-    it is looked up as it is at that position or later.
+    it is looked up as it is at that position or later (503 as long as that can't be seen).
     """
     caller = caller_of(request)
     params = await json_object(request)
@@ -67,8 +67,8 @@ async def start_transfer(request: AnyRequest, state: State) -> Response[Transfer
     definitions: Registry = state.definitions
     after = after_of(request)
     if definition == reversals.NAME:
-        await caught_up(state.engine, after)
-        params = await reversals.filled_in(state.engine, caller.tenant, params)
+        reached = await caught_up(state.engine, after)
+        params = await reversals.filled_in(state.engine, caller.tenant, params, reached=reached)
     _check(definitions, definition, params, len(await request.body()))
     clock: Clock = state.clock
     gateway: Gateway = state.gateway

@@ -24,6 +24,8 @@ _CALM_S: Final = 6.0
 _POLL_S: Final = 0.25
 _TELL_S: Final = 30.0
 _STORM_S: Final = 45.0
+_LONGER: Final = 4 / 3
+_MORE_S: Final = 60.0
 
 
 async def attack(
@@ -38,8 +40,9 @@ async def attack(
     announce: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Deaths of single processes one by one (`deaths` of them; None: each kind), then faults of
-    every kind at once, in `seconds` together, or somewhat more on a slow machine. `cold`: accounts
-    beside the hot ones. Gives the numbers of the run; `good` says whether everything held."""
+    every kind at once, in `seconds` together, or up to a third more on a slow machine. `cold`:
+    accounts beside the hot ones. Gives the numbers of the run; `good` says whether everything held.
+    """
     asked_minutes = seconds / 60
     async with surroundings(folder) as around:
         began = time.monotonic()
@@ -68,7 +71,16 @@ async def attack(
         telling = asyncio.create_task(_tell(faults, workload, now_s, announce))
         # However long the deaths took, there is a storm.
         await faults.run(max(seconds, now_s() + _STORM_S))
+        # A slow machine gets somewhat longer for as many faults as a long run must have.
+        while (
+            too_few(len(faults.happened) + len(died), asked_minutes)
+            and not faults.broken
+            and now_s() < _LONGER * seconds
+        ):
+            announce(f"{len(faults.happened)} faults are too few: going on for a minute")
+            await faults.run(now_s() + _MORE_S)
         telling.cancel()
+        around.payments.clear_up()
         healed_s = now_s()
         announce(f"healed at {healed_s:.0f} s; waiting for the open transfers")
         await _back(workload, healed_s, calm_per_s)
@@ -78,7 +90,7 @@ async def attack(
         open_then = [one.told_s for one in workload.told if one.asked_s <= healed_s]
         ended_s = max(0.0, max(open_then, default=healed_s) - healed_s)
         announce(f"auditing {len(workload.told)} transfers")
-        verdict = await judge(bank.corner, workload, died, ended_s, faults.broken)
+        verdict = await judge(around, workload, died, ended_s, faults.broken)
         verdict.late += [f"no transfer ended for a minute from {at:.0f} s" for at in faults.stalls]
         verdict.late += too_few(len(faults.happened) + len(died), asked_minutes)
         if watching.done() and not watching.cancelled() and watching.exception():

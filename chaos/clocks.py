@@ -1,5 +1,6 @@
 """The wall clocks of the bank's processes, moved while they run, by libfaketime (a library that is
-loaded before libc and reads how far the clock is off from a file). Steady clocks stay right.
+loaded before libc and reads how far the clock is off from a file). Steady clocks stay right. Where
+it is not installed the process itself moves what its clock port reads (`follow`).
 
 libfaketime breaks `time.sleep`; in the bank's processes nothing calls it, the loop waits otherwise.
 """
@@ -15,26 +16,51 @@ _LIBRARIES: Final = (
     "/usr/local/lib/faketime/libfaketime.so.1",
 )
 _SETTLED_S: Final = 30.0
+_LOOK_S: Final = 1.0
+_VARIABLE: Final = "CHAOS_CLOCK"
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
 
-class Clocks:
-    """`missing` says why clocks can't be moved here; "" if they can."""
+def installed() -> Path | None:
+    """libfaketime on this machine."""
+    found = (path for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/")))
+    return next(found, None)
 
-    def __init__(self, folder: Path) -> None:
+
+def follow() -> None:
+    """Move this process's `time.time_ns`, all that the clock port knows of the wall clock, as the
+    file says that `Clocks.environment` names; nothing where that leaves it to `libfaketime`."""
+    name = os.environ.get(_VARIABLE)
+    if name is None:
+        return
+    file, real_ns = Path(name), time.time_ns
+    looked_s, ahead_ns = time.monotonic() - _LOOK_S, 0
+
+    def moved_ns() -> int:
+        nonlocal looked_s, ahead_ns
+        now_s = time.monotonic()
+        if now_s - looked_s >= _LOOK_S:
+            looked_s, ahead_ns = now_s, round(float(file.read_text()) * 1e9)
+        return real_ns() + ahead_ns
+
+    time.time_ns = moved_ns
+
+
+class Clocks:
+    """`library`: libfaketime; None: the processes have to `follow`."""
+
+    def __init__(self, folder: Path, library: Path | None) -> None:
         self._folder = folder
         self._started_at: dict[str, float] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        found = [path for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
-        self._library = found[0] if found else None
-        self.missing = "" if found else "libfaketime is not installed (apt install libfaketime)"
+        self._library = library
 
     def environment(self, name: str) -> dict[str, str]:
         """For the process `name` at its start; its clock is right then."""
-        if self._library is None:
-            return {}
         self._started_at[name] = time.monotonic()
         self.move(name, 0)
+        if self._library is None:
+            return {_VARIABLE: str(self._file(name))}
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file(name)),

@@ -13,11 +13,20 @@ from account_service.service import TOPICS as ACCOUNT
 from chaos.proxy import Api, Disturbance, Harm
 from chaos.strangers import come_and_go
 from chaos.surroundings import ON_SMALL_DISK, Surroundings
+from claims.service import TOPICS as CLAIMS
 from devstack.errors import DevstackError
 from devstack.kafka import Broker
+from journal.topics import ServiceTopics
+from messages.participants import PAYOUTS
 from orchestrator.service import TOPICS as ORCHESTRATOR
 
 _STRANDS: Final = 5
+_BRIEF_STRANDS: Final = 1
+_BRIEF_S: Final = (0.2, 1.2)
+_BRIEF_PAUSES: Final = 2
+"""A brief strand rests so many times longer than the others."""
+_DRAWS: Final = 3
+"""So often another fault is drawn when the first one's victims were busy, or did not notice."""
 _IDLE_S: Final = 5.0
 _STALLED_S: Final = 60.0
 _SHORT_S: Final = (0.0, 2.0)
@@ -36,13 +45,21 @@ _REQUESTS: Final = (
     (Api.LIST_OFFSETS, Api.INIT_PRODUCER_ID),
     tuple(Api),
 )
+_FREQUENT: Final = ((Api.PRODUCE,), (Api.FETCH,), (Api.METADATA,), (Api.HEARTBEAT,), tuple(Api))
+"""What a brief disturbance is likely to meet."""
 _DELAYS_S: Final = (0.05, 0.5, 2.0, 7.0)
 _SMALL_STEPS_S: Final = (-50, -3, 3, 50)
 _LARGE_STEPS_S: Final = (-172_800, -3_600, 3_600, 172_800)
 """The bank's clock believes a step of less than a minute, and doubts a larger one."""
+_SHARED: Final = (ORCHESTRATOR, ACCOUNT, CLAIMS, ServiceTopics(PAYOUTS.name))
+"""Services with several processes in a group."""
 _STRANGERS: Final = 10
 """Each comes and goes: 20 rebalances."""
 _STRANGER_PAUSE_S: Final = (0.2, 2.5)
+
+
+Fault = Callable[[], Awaitable[str]]
+"""Gives who suffered it; "" when nobody did."""
 
 
 class Happened(NamedTuple):
@@ -78,7 +95,7 @@ class Faults:
         self.requests: Counter[str] = Counter()
         self.broken: list[str] = []
         self.stalls: list[float] = []
-        self._menu: dict[str, tuple[float, Callable[[], Awaitable[str]]]] = {
+        self._menu: dict[str, tuple[float, Fault]] = {
             "kill_role": (6, self._kill_role),
             "freeze_role": (4, self._freeze_role),
             "restart_role": (2, self._restart_role),
@@ -95,14 +112,7 @@ class Faults:
             "rebalance_20_times": (0.3, self._rebalance),
             **{f"net_{harm}": (4, self._disturbing(harm)) for harm in Harm},
         }
-        self.skipped = {
-            kind: missing
-            for kind, missing in (
-                ("fill_disk", around.disk.missing),
-                ("move_clock", around.clocks.missing),
-            )
-            if missing
-        }
+        self.skipped = {"fill_disk": around.disk.missing} if around.disk.missing else {}
         for kind in self.skipped:
             del self._menu[kind]
         self._due = list(self._menu)
@@ -121,14 +131,30 @@ class Faults:
         async with asyncio.TaskGroup() as strands:
             for _ in range(_STRANDS):
                 strands.create_task(self._strand())
+            for _ in range(_BRIEF_STRANDS):
+                strands.create_task(self._brief_strand())
 
     async def _strand(self) -> None:
         while self._now_s() < self._until_s and not self.broken:
             kind = self._due.pop(0) if self._due else self._any()
-            if not await self._happens(kind) and kind in self.never:
+            happened = await self._happens(kind)
+            if not happened and kind in self.never:
                 self._due.append(kind)
-                await self._happens(self._any())
+            for _ in range(_DRAWS):
+                if happened or self._now_s() >= self._until_s:
+                    break
+                happened = await self._happens(self._any())
             await asyncio.sleep(self._rng.expovariate(1 / self._pause_s))
+            await self._at_work()
+
+    async def _brief_strand(self) -> None:
+        """Short harm to the traffic with one broker: there is much of it, it needs nobody to be
+        free, and the work hardly slows down."""
+        brief = {harm: self._disturbing(harm, _BRIEF_S, brief=True) for harm in Harm}
+        while self._now_s() < self._until_s and not self.broken:
+            harm = self._rng.choice(list(Harm))
+            await self._happens(f"net_{harm}", brief[harm])
+            await asyncio.sleep(self._rng.expovariate(1 / (_BRIEF_PAUSES * self._pause_s)))
             await self._at_work()
 
     async def _at_work(self) -> None:
@@ -144,11 +170,11 @@ class Faults:
         weights = [weight for weight, _ in self._menu.values()]
         return self._rng.choices(list(self._menu), weights)[0]
 
-    async def _happens(self, kind: str) -> bool:
+    async def _happens(self, kind: str, fault: Fault | None = None) -> bool:
         """False: nobody was free to suffer it, or nobody noticed, and that is no fault."""
         from_s = self._now_s()
         try:
-            whom = await self._menu[kind][1]()
+            whom = await (fault or self._menu[kind][1])()
         except (DevstackError, OSError) as error:
             self.broken.append(f"{kind}: {error}")
             return False
@@ -313,7 +339,7 @@ class Faults:
         with self._one(["strangers"]) as taken:
             if not taken:
                 return ""
-            topics = self._rng.choice((ORCHESTRATOR, ACCOUNT))
+            topics = self._rng.choice(_SHARED)
             rebalances = await come_and_go(
                 self._around.bank.corner,
                 f"{topics.name}.owners",
@@ -324,17 +350,22 @@ class Faults:
             )
             return f"{topics.name}: {rebalances} rebalances" if rebalances else ""
 
-    def _disturbing(self, harm: Harm) -> Callable[[], Awaitable[str]]:
+    def _disturbing(
+        self, harm: Harm, bounds: tuple[float, float] = (0.5, 5.0), *, brief: bool = False
+    ) -> Fault:
+        """`brief`: frequent requests to one broker, and no delay is longer than that lasts."""
+
         async def disturb() -> str:
             proxies = self._around.proxies
-            node = self._rng.randrange(2 * len(proxies))
+            node = self._rng.randrange(len(proxies) if brief else 2 * len(proxies))
             chosen = proxies if node >= len(proxies) else [proxies[node]]
-            apis = self._rng.choice(_REQUESTS)
-            disturbance = Disturbance(harm, apis, self._rng.choice(_DELAYS_S))
+            apis = self._rng.choice(_FREQUENT if brief else _REQUESTS)
+            delays_s = [delay for delay in _DELAYS_S if delay <= bounds[1] or not brief]
+            disturbance = Disturbance(harm, apis, self._rng.choice(delays_s))
             with ExitStack() as stack:
                 for proxy in chosen:
                     stack.enter_context(proxy.disturbed(disturbance))
-                await self._a_while((0.5, 5.0))
+                await self._a_while(bounds)
             for api, hits in disturbance.hits.items():
                 self.requests[f"{harm} {api.name}"] += hits
             if not disturbance.hits:

@@ -67,6 +67,7 @@ def numbers(run: Run) -> dict[str, Any]:
         "requests_disturbed": dict(sorted(run.faults.requests.items())),
         "transfers_told": len(told),
         "states_told": dict(Counter(one.state for one in told)),
+        "ends_by_definition": dict(sorted(run.workload.kinds.items())),
         "looks_at_balances": len(run.workload.looks),
         "calm_transfers_per_s": round(run.calm_per_s, 1),
         "latency_s": {

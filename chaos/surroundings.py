@@ -1,5 +1,6 @@
 """The bank under attack and everything around it that can be broken: three brokers behind proxies,
-one of them on a small disk, PostgreSQL, and the clocks of the bank's processes.
+one of them on a small disk, PostgreSQL, the clocks of the bank's processes, and whoever carries
+payouts out of it.
 """
 
 from collections.abc import AsyncGenerator
@@ -7,9 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from chaos.clocks import Clocks
+from chaos.clocks import Clocks, installed
 from chaos.disk import SmallDisk
+from chaos.payments import Payments
 from chaos.proxy import Proxy
+from chaos.roles import OUTSIDE, PAYMENTS_VARIABLE, PROGRAMS, SETTINGS
 from devstack.stack import Stack
 from makegood.bank import Bank, Corner, own_database
 
@@ -17,7 +20,14 @@ BROKERS: Final = 3
 ON_SMALL_DISK: Final = 3
 """The node whose disk can be filled."""
 
-_COUNTS: Final = {"orchestrator": 2, "account-service": 2, "projector": 2, "api": 1}
+_COUNTS: Final = {
+    "orchestrator": 2,
+    "account-service": 2,
+    "claims": 2,
+    "projector": 2,
+    "api": 1,
+    OUTSIDE: 2,
+}
 
 
 class Surroundings(NamedTuple):
@@ -27,6 +37,8 @@ class Surroundings(NamedTuple):
     """Of the brokers, in their order."""
     disk: SmallDisk
     clocks: Clocks
+    payments: Payments
+    """The record of whoever carries payouts out."""
 
 
 @asynccontextmanager
@@ -37,7 +49,8 @@ async def surroundings(folder: Path) -> AsyncGenerator[Surroundings]:
         disk = SmallDisk(folder / "small-disk")
         disk.mount()
         leaving.callback(disk.unmount)
-        clocks = Clocks(folder / "clocks")
+        payments = Payments.anew(folder / "payments")
+        clocks = Clocks(folder / "clocks", installed())
         leaving.callback(clocks.close)
         stack = Stack(
             folder / "stack",
@@ -56,9 +69,13 @@ async def surroundings(folder: Path) -> AsyncGenerator[Surroundings]:
         bank = Bank(
             corner,
             folder / "log",
-            settings={"partitions": "4", "start_timeout_s": "180"},
+            settings={"partitions": "4", "start_timeout_s": "180", **SETTINGS},
             count=_COUNTS,
-            own=clocks.environment,
+            own=lambda name: {
+                **clocks.environment(name),
+                PAYMENTS_VARIABLE: str(payments.folder),
+            },
+            programs=PROGRAMS,
         )
         await leaving.enter_async_context(bank)
-        yield Surroundings(stack, bank, proxies, disk, clocks)
+        yield Surroundings(stack, bank, proxies, disk, clocks, payments)

@@ -7,18 +7,20 @@ import time
 from typing import Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.auditor import audit
 from audit.report import Report
 from chaos import looks
 from chaos.deaths import Death
+from chaos.payments import Payments
+from chaos.promises import PROMISED, Ended, misbooked, unapproved, unpaid
+from chaos.surroundings import Surroundings
 from chaos.workload import Told, Workload
 from journal.kafka_log import KafkaAddress, KafkaLog
 from journal.log import LogError
-from makegood.bank import Corner
-from read_model import database, queries
+from read_model import database, queries, tables
 
 ENDED_WITHIN_S: Final = 60.0
 """After healing every accepted transfer has ended within this bound."""
@@ -53,10 +55,15 @@ async def at_rest(engine: AsyncEngine, patience_s: float = 2 * ENDED_WITHIN_S) -
 
 
 async def judge(
-    corner: Corner, workload: Workload, deaths: list[Death], ended_s: float, broken: list[str]
+    around: Surroundings,
+    workload: Workload,
+    deaths: list[Death],
+    ended_s: float,
+    broken: list[str],
 ) -> Verdict:
     """Audits the bank, which does nothing any more, and compares. `ended_s`: from the healing to
     the end of the last transfer that was open then."""
+    corner = around.bank.corner
     log = KafkaLog(KafkaAddress(bootstrap=corner.bootstrap, prefix=corner.prefix))
     await log.connect(60)
     engine = database.engine(corner.database_url, application_name="makegood-chaos")
@@ -68,10 +75,11 @@ async def judge(
         report = await audit(log, engine)
         wrong += [f"audit: {violation}" for violation in report.violations]
         wrong += await _contradictions(engine, workload.told)
+        wrong += await _broken_promises(engine, workload, around.payments)
         wrong += [f"untrue answer: {what}" for what in await looks.untrue(log, workload.looks)]
-        total = sum(total.balances for total in report.totals.values())
-        if total != workload.money_minor:
-            wrong.append(f"the accounts hold {total}, not {workload.money_minor}")
+        totals = {currency: total.balances for currency, total in report.totals.items()}
+        if totals != workload.money_minor:
+            wrong.append(f"the accounts hold {totals}, not {workload.money_minor}")
         if workload.unanswered:
             wrong.append(f"{len(workload.unanswered)} clients were never answered")
         if workload.refused:
@@ -105,6 +113,26 @@ async def _projected(log: KafkaLog, engine: AsyncEngine) -> None:
             except LogError:
                 await asyncio.sleep(1)
         await queries.wait_for(engine, place, end, 60)
+
+
+async def _broken_promises(
+    engine: AsyncEngine, workload: Workload, payments: Payments
+) -> list[str]:
+    sagas, accounts = tables.sagas.c, tables.accounts.c
+    ended = select(sagas.saga_id, sagas.definition, sagas.state, sagas.params)
+    of_bank = accounts.account_id.in_(workload.banks_minor)
+    async with engine.connect() as connection:
+        rows = await connection.execute(ended.where(sagas.definition.in_(PROMISED)))
+        found = [Ended(*row) for row in rows]
+        balances = await connection.execute(
+            select(accounts.account_id, accounts.balance_minor).where(of_bank)
+        )
+        held = {account: balance for account, balance in balances}  # noqa: C416
+    return [
+        *(f"word: {what}" for what in unapproved(found, workload.words)),
+        *(f"payout: {what}" for what in unpaid(found, payments.all())),
+        *(f"bank's own: {what}" for what in misbooked(found, workload.banks_minor, held)),
+    ]
 
 
 async def _contradictions(engine: AsyncEngine, told: list[Told]) -> list[str]:

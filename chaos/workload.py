@@ -6,14 +6,16 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chaos.looks import ALL, Look
-from chaos.orders import Orders
-from makegood.client import ApiAway, ApiError, Client
+from chaos.orders import INITIATOR, LIQUIDITY, SLOW, Orders
+from chaos.promises import OWN_WORD
+from chaos.roles import SETTLEMENT, SILENCE_S
+from makegood.client import ApiAway, ApiError, Client, Transfer
 from read_model import database, position, tables
 from read_model.batch import ACCOUNT_JOURNAL
 
@@ -22,6 +24,10 @@ OPENING_MINOR: Final = 1_000_000
 _PATIENCE_S: Final = 180.0
 _READ_EVERY_S: Final = 0.5
 _OPENERS: Final = 32
+_DOLLARS: Final = 16
+_BREATH_S: Final = 0.02
+_MOST_SLOW: Final = 48
+"""Transfers at once that wait for somebody or something."""
 
 
 class Told(NamedTuple):
@@ -62,35 +68,61 @@ class Workload:
         self.looks: list[Look] = []
         self.kinds: Counter[str] = Counter()
         """Ends by definition."""
+        self.words: dict[str, str] = {}
+        """Saga -> `approve`, `reject` or `own`, where the bank has accepted it."""
         self.accounts = [f"hot-{n}" for n in range(HOT)] + [f"cold-{n}" for n in range(cold)]
-        self._orders = Orders(self._rng, self.accounts, HOT, OPENING_MINOR * 1_000)
+        self._dollars = [f"dollars-{n}" for n in range(_DOLLARS)]
+        self.banks_minor = dict.fromkeys(LIQUIDITY.values(), 1000 * OPENING_MINOR)
+        """The bank's own accounts, and what they begin with."""
+        self.banks_minor[SETTLEMENT] = 0
+        self._orders = Orders(
+            self._rng, self.accounts, HOT, self._dollars, OPENING_MINOR * 1_000_000
+        )
+        self._slow = 0
+        """How many slow ones are under way."""
 
     @property
-    def money_minor(self) -> int:
-        """What all accounts hold together, as long as nothing is under way."""
-        return OPENING_MINOR * len(self.accounts)
+    def money_minor(self) -> dict[str, int]:
+        """Currency -> what its accounts hold together, as long as nothing is under way."""
+        found = Counter[str]()
+        for _, currency, minor in self._openings():
+            found[currency] += minor
+        return found
+
+    def _openings(self) -> list[tuple[str, str, int]]:
+        """Account, currency, and what is paid in."""
+        currencies = {account: currency for currency, account in LIQUIDITY.items()}
+        return [
+            *((name, "EUR", OPENING_MINOR) for name in self.accounts),
+            *((name, "USD", OPENING_MINOR) for name in self._dollars),
+            *((name, currencies.get(name, "EUR"), own) for name, own in self.banks_minor.items()),
+        ]
 
     async def open_accounts(self) -> None:
-        waiting = iter(self.accounts)
+        waiting = iter(self._openings())
 
         async def work() -> None:
             async with Client(self._url, connections=1, patience_s=_PATIENCE_S) as client:
-                for name in waiting:
-                    body = {"id": name, "currency": "EUR"}
+                for name, currency, minor in waiting:
+                    body = {"id": name, "currency": currency}
                     await client.order("/accounts", f"open-{name}", body)
-                    money = {"amount_minor": OPENING_MINOR, "currency": "EUR"}
-                    await client.order(f"/accounts/{name}/deposits", f"fund-{name}", money)
+                    if minor:
+                        money = {"amount_minor": minor, "currency": currency}
+                        await client.order(f"/accounts/{name}/deposits", f"fund-{name}", money)
 
         await asyncio.gather(*(work() for _ in range(_OPENERS)))
 
     async def run(self) -> None:
         engine = database.engine(self._database_url, application_name="makegood-chaos-reader")
         try:
-            await asyncio.gather(
-                *(self._pay() for _ in range(self._clients)),
-                self._read_hot(),
-                self._read_all(engine),
-            )
+            async with (
+                Client(self._url, connections=_MOST_SLOW, patience_s=_PATIENCE_S) as patient,
+                asyncio.TaskGroup() as tasks,
+            ):
+                for _ in range(self._clients):
+                    tasks.create_task(self._pay(tasks, patient))
+                tasks.create_task(self._read_hot())
+                tasks.create_task(self._read_all(engine))
         finally:
             await engine.dispose()
 
@@ -98,34 +130,72 @@ class Workload:
         """No new transfers; those under way are waited for."""
         self._stopping = True
 
-    async def _pay(self) -> None:
-        rng = self._rng
+    async def _pay(self, tasks: asyncio.TaskGroup, patient: Client) -> None:
+        """One order after the other; but it does not wait for the end of a slow one, which is left
+        to `patient` in a task of its own."""
         async with Client(self._url, connections=1, patience_s=_PATIENCE_S) as client:
             while not self._stopping:
                 self._number += 1
                 key = f"chaos-{self._number}"
-                body, after = self._orders.next()
-                asked_s = self._now_s()
-                try:
-                    transfer = await client.transfer(key, body, after)
-                    while transfer.state == "running":
-                        # It waits for its time.
-                        await asyncio.sleep(_READ_EVERY_S)
-                        transfer = await client.transfer(key, body, after)
-                    if rng.random() < 0.05:
-                        # A client that forgot that it was answered.
-                        transfer = await client.transfer(key, body, after)
-                except ApiAway:
-                    self.unanswered.append(key)
-                except ApiError as error:
-                    self.refused[error.kind] += 1
+                body, after = self._orders.next(slow=self._slow < _MOST_SLOW)
+                if body["definition"] in SLOW:
+                    tasks.create_task(self._slowly(patient, key, body, after))
+                    await asyncio.sleep(_BREATH_S)
                 else:
-                    told_s = self._now_s()
-                    self.told.append(Told(key, transfer.id, transfer.state, asked_s, told_s))
-                    self.ends_s.append(told_s)
-                    self.kinds[f"{body['definition']} {transfer.state}"] += 1
-                    if transfer.state == "completed":
-                        self._orders.completed(body, transfer.id, transfer.as_of)
+                    await self._one(client, key, body, after)
+
+    async def _slowly(self, client: Client, key: str, body: dict[str, Any], after: str) -> None:
+        self._slow += 1
+        try:
+            await self._one(client, key, body, after)
+        finally:
+            self._slow -= 1
+
+    async def _one(self, client: Client, key: str, body: dict[str, Any], after: str) -> None:
+        asked_s = self._now_s()
+        try:
+            transfer = await client.transfer(key, body, after)
+            if transfer.state == "running":
+                await self._say(client, key, body, transfer)
+            while transfer.state == "running":
+                # It waits for its time, or a person.
+                await asyncio.sleep(_READ_EVERY_S)
+                transfer = await client.transfer(key, body, after)
+            if self._rng.random() < 0.05:
+                # A client that forgot that it was answered.
+                transfer = await client.transfer(key, body, after)
+        except ApiAway:
+            self.unanswered.append(key)
+        except ApiError as error:
+            self.refused[error.kind] += 1
+        else:
+            told_s = self._now_s()
+            self.told.append(Told(key, transfer.id, transfer.state, asked_s, told_s))
+            self.ends_s.append(told_s)
+            self.kinds[f"{body['definition']} {transfer.state}"] += 1
+            if transfer.state == "completed":
+                self._orders.completed(body, transfer.id, transfer.as_of)
+
+    async def _say(
+        self, client: Client, key: str, body: dict[str, Any], transfer: Transfer
+    ) -> None:
+        """A person's word, if anybody says it. Raises ApiAway."""
+        verdict, who = self._orders.word(body)
+        if not verdict:
+            return
+        await asyncio.sleep(self._rng.uniform(0, SILENCE_S / 2))
+        path = f"/sagas/{transfer.id}/signals/approval"
+        said = {"verdict": verdict, "who": who, "why": "chaos"}
+        try:
+            await client.order(path, f"{key}-word", said)
+        except ApiError as error:
+            if error.kind != "signal-refused":
+                raise
+            self.kinds[f"word refused: {error.reason}"] += 1
+        else:
+            own = who == INITIATOR and verdict == "approve"
+            self.words[transfer.id] = OWN_WORD if own else verdict
+            self.kinds[f"word accepted: {verdict}"] += 1
 
     async def _read_hot(self) -> None:
         async with Client(self._url, connections=1, patience_s=0) as client:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -70,8 +70,9 @@ class Bank:
 
     `log_dir`: one log file a role. `api_port` 0: any free one. `settings`: further MAKEGOOD_
     variables, without the prefix. `count`: role -> processes, 1 if not named. `own`: further
-    variables of the process of a name; it is asked at each start of that process. `rests_on`:
-    servers that nobody brings back.
+    variables of the process of a name; it is asked at each start of that process. `programs`: role
+    -> Python module that is run with the role's name in place of `makegood run`; roles besides
+    `ROLES` are started last and stopped first. `rests_on`: servers that nobody brings back.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Bank:
         settings: dict[str, str] | None = None,
         count: dict[str, int] | None = None,
         own: Callable[[str], dict[str, str]] = lambda _: {},
+        programs: Mapping[str, str] | None = None,
         rests_on: Sequence[Child] = (),
     ) -> None:
         self.corner = corner
@@ -90,9 +92,11 @@ class Bank:
         self._api_port = api_port
         self._settings = settings or {}
         self._own = own
+        self._programs = programs or {}
+        self._roles = (*ROLES, *(role for role in self._programs if role not in ROLES))
         self._rests_on = rests_on
         self._names = [
-            (role, number) for role in ROLES for number in range((count or {}).get(role, 1))
+            (role, number) for role in self._roles for number in range((count or {}).get(role, 1))
         ]
         self._children: dict[str, Child] = {}
         self._deaths: dict[str, deque[float]] = {}
@@ -140,8 +144,9 @@ class Bank:
         """Start a process that is not running."""
         role = name.rpartition("-")[0]
         self._wanted.add(name)
+        own = self._programs.get(role)
         self._children[name].spawn(
-            [sys.executable, "-m", "makegood", "run", role],
+            [sys.executable, "-m", *([own] if own else ["makegood", "run"]), role],
             env={**os.environ, **self.environment, **self._own(name), "MAKEGOOD_INSTANCE": name},
             # Why the one before it died is what one wants to read.
             keep_log=True,
@@ -204,7 +209,7 @@ class Bank:
     async def stop(self) -> None:
         """End all processes, the API first, so that no request is cut off in the middle."""
         self._wanted.clear()
-        for role in reversed(ROLES):
+        for role in reversed(self._roles):
             await asyncio.gather(
                 *(
                     child.stop(signal.SIGTERM, _STOP_S)

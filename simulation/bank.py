@@ -27,7 +27,7 @@ from simulation.carrier import Carrier, declared
 from simulation.children import waiting_for_nobody
 from simulation.conditions import Conditions, stream
 from simulation.definitions import registry
-from simulation.drawn import Drawn, drawn
+from simulation.drawn import WORD, Drawn, drawn
 from simulation.process import Process
 from simulation.projection import Projector, Tables, places
 from simulation.weather import MAX_DELAY_S, SeededWeather, SkewedClock
@@ -157,12 +157,22 @@ class Bank:
             self.drawn,
             self.happened,
             self._is_completed,
+            stream(self.seed, "words"),
+            self._waiting_children,
         )
 
     def _is_completed(self, saga: str) -> bool:
         """As far as the read model knows."""
         row = self.tables.rows.sagas.get(saga)
         return row is not None and row.state == "completed"
+
+    def _waiting_children(self) -> list[str]:
+        """Sagas that are steps of others and wait for a word."""
+        return [
+            saga.id
+            for saga in self._live_sagas()
+            if saga.parent is not None and saga.waiting_beside("") == WORD
+        ]
 
     def reassign(self, service: str, among: list[Process] | None = None) -> None:
         """Deal the partitions out anew; each has one owner, as far as the membership knows."""
@@ -239,7 +249,7 @@ class Bank:
     def _live_sagas(self) -> Iterator[Saga]:
         for process in self.all_processes:
             for partition in process.assigned:
-                machine = process.machines[partition]
+                machine = process.machines.get(partition)
                 if isinstance(machine, SagaMachine):
                     yield from machine.sagas.live.values()
 

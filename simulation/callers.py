@@ -19,11 +19,11 @@ from messages.account import (
     Withdraw,
 )
 from messages.identity import request_effect_id
-from messages.saga import RecoverSaga, SignalSaga, StartSaga
+from messages.saga import RecoverSaga, SignalAccepted, SignalSaga, StartSaga
 from saga_definitions.reversal import REVERSIBLE
 from saga_definitions.rules import converted
 from simulation.api import Api, Heard, NoAnswer
-from simulation.conditions import OUTSIDE, PAYOUT, Conditions
+from simulation.conditions import NESTED, OUTSIDE, PAYOUT, Conditions
 from simulation.definitions import LIQUIDITY, instant
 from simulation.drawn import WORD, Drawn
 from simulation.requests import CURRENCIES, TENANT, reversal, start, with_another_body
@@ -45,7 +45,9 @@ class Exchange(NamedTuple):
 
 
 class Callers:
-    """`run` is all traffic of a run; `resolve`, in fair weather, asks about what stayed open."""
+    """`run` is all traffic of a run; `resolve`, in fair weather, asks about what stayed open.
+    `waiting_children`: sagas that are steps of others and wait for a word; `words`: what is said
+    to them is drawn apart, so that it changes nothing else."""
 
     def __init__(
         self,
@@ -55,8 +57,12 @@ class Callers:
         drawn: Sequence[Drawn],
         happened: Counter[str],
         is_completed: Callable[[str], bool],
+        words: Random,
+        waiting_children: Callable[[], list[str]],
     ) -> None:
         self._rng = rng
+        self._words = words
+        self._waiting_children = waiting_children
         self._conditions = conditions
         self._apis = apis
         self._drawn = drawn
@@ -66,6 +72,7 @@ class Callers:
         self._is_completed = is_completed
         self._reversible: list[StartSaga] = []
         self._number = 0
+        self._number_of_words = 0
         self._sagas: list[str] = []
         self.exchanges: list[Exchange] = []
         self.open: list[StartSaga | AccountCommand] = []
@@ -85,8 +92,12 @@ class Callers:
                 tasks.create_task(self._open_account(account, CURRENCIES[number % 5 == 4]))
             for currency, account in LIQUIDITY.items():
                 tasks.create_task(self._open_account(account, currency))
-            for caller in range(conditions.callers):
+            calls = [
                 tasks.create_task(self._call(acts[caller :: conditions.callers]))
+                for caller in range(conditions.callers)
+            ]
+            if NESTED in conditions.shapes:
+                tasks.create_task(self._tell_children(calls))
 
     async def resolve(self) -> list[str]:
         """Ask again about every request that has no answer; those that still have none."""
@@ -216,6 +227,34 @@ class Callers:
                     if rng.random() < 0.8:
                         break
                     self._happened["signal_repeated_on_purpose"] += 1
+
+    async def _tell_children(self, calls: Sequence[asyncio.Task[None]]) -> None:
+        """Somebody who looks now and then for sagas that are steps and wait for a word, as long as
+        there is other traffic."""
+        rng = self._words
+        while not all(call.done() for call in calls):
+            await asyncio.sleep(rng.expovariate(1.0))
+            for saga in self._waiting_children():
+                if rng.random() < 0.5:
+                    self._number_of_words += 1
+                    await self._tell_child(saga, f"c{self._number_of_words}")
+
+    async def _tell_child(self, saga: str, request_id: str) -> None:
+        rng = self._words
+        command = SignalSaga(
+            saga_id=saga,
+            signal=WORD,
+            request_id=request_id,
+            verdict="approve" if rng.random() < 0.7 else "reject",
+            who="bea",
+        )
+        try:
+            heard = await rng.choice(self._apis).signal_saga(command)
+        except NoAnswer as error:
+            self._happened[error.why] += 1
+        else:
+            if isinstance(heard.event, SignalAccepted):
+                self._happened[f"child told to {command.verdict}"] += 1
 
     async def _reverse_some(self) -> None:
         """Give back a transfer that is completed: all of it or a part, more than it was, or what

@@ -80,6 +80,8 @@ PATHS: Final = (
     "child refused",
     "child taken back",
     "child asked again",
+    "child told to approve",
+    "child told to reject",
     "lock waited for",
     "told lock_timeout",
     "told queue_full",

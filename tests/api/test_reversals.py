@@ -168,6 +168,27 @@ async def test_what_nobody_knows_or_what_belongs_to_another_tenant_is_not_found(
     assert malformed.status_code == 400
 
 
+async def test_what_the_read_model_can_not_see_yet_is_asked_for_again_and_not_refused(
+    bank: Bank,
+) -> None:
+    original = await paid(bank)
+    place, _, _ = original.as_of.partition("@")
+    ahead = f"{place}@{10**9}"
+    source, target = await bank.open(10), await bank.open()
+    due = {"definition": "scheduled_transfer", "execute_at": "2100-01-01T00:00:00+00:00"}
+    money = {"source": source, "target": target, "amount_minor": 1, "currency": "EUR"}
+    running = (await bank.post("/transfers", {**due, **money})).json()["id"]
+    for unsure in ("0" * 32, running):
+        body = {"definition": "reversal", "original": unsure}
+        answer = await bank.post(f"/transfers?after={ahead}", body)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/read-model-behind")
+        assert answer.headers["Retry-After"] == "2"
+    # What is completed stays so, whatever else is not seen.
+    body = {"definition": "reversal", "original": original.id}
+    told = await bank.post(f"/transfers?after={ahead}", body, Prefer="wait=10")
+    assert end(told) == ("completed", "")
+
+
 async def test_a_claims_service_that_dies_in_between_loses_nothing(bank: Bank) -> None:
     original = await paid(bank)
     assert end(await original.reverse(amount_minor=700)) == ("completed", "")

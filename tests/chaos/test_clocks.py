@@ -1,4 +1,4 @@
-"""Clocks of other processes, moved by libfaketime where it is installed."""
+"""Clocks of other processes, moved by libfaketime where it is installed, or by themselves."""
 
 import os
 import subprocess
@@ -9,20 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from chaos.clocks import Clocks
+from chaos.clocks import Clocks, installed
 
 _TELL = """
 import sys, time
+from chaos.clocks import follow
+from journal.clock import SystemClock
+follow()
 for _ in sys.stdin:
-    print(time.time(), time.monotonic(), flush=True)
+    print(SystemClock().now_ms() / 1000, time.monotonic(), flush=True)
 """
 
 
-@pytest.fixture
-def clocks(tmp_path: Path) -> Iterator[Clocks]:
-    found = Clocks(tmp_path)
-    if found.missing:
-        pytest.skip(found.missing)
+@pytest.fixture(params=["libfaketime", "by itself"])
+def clocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clocks]:
+    library = installed()
+    if request.param == "libfaketime" and library is None:
+        pytest.skip("libfaketime is not installed")
+    found = Clocks(tmp_path, library if request.param == "libfaketime" else None)
     yield found
     found.close()
 
@@ -52,7 +56,11 @@ def test_the_wall_clock_moves_and_the_steady_one_does_not(clocks: Clocks) -> Non
         process.stdin.close()
 
 
-def test_nothing_of_a_killed_process_stays_in_shared_memory(clocks: Clocks) -> None:
+def test_nothing_of_a_killed_process_stays_in_shared_memory(tmp_path: Path) -> None:
+    library = installed()
+    if library is None:
+        pytest.skip("libfaketime is not installed")
+    clocks = Clocks(tmp_path, library)
     process = subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()"],
         env={**os.environ, **clocks.environment("one")},
