@@ -50,7 +50,8 @@ _PREFER: Final = Parameter(
     name="Prefer",
     param_in="header",
     description="wait=N (RFC 7240): answer when the transfer has ended, after N seconds at most; "
-    "N is capped at 30.",
+    "N is capped at 30. What is no such preference is ignored; Preference-Applied in the "
+    "answer says what was heeded.",
     schema=Schema(type=OpenAPIType.STRING, examples=["wait=5"]),
 )
 _AFTER: Final = Parameter(

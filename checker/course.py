@@ -120,6 +120,7 @@ def course_of(
     plan = _small(definition.plan, bounds.attempts)
     small = replace(definition, plan=plan)
     start = (_of_parent if as_child else _of_caller)(plan, dict(params))
+    params = small.complete(dict(params), NOW)
     nodes = [node for step in graph_of(plan).nodes for node in _legs(step, params)]
     kin = _kin(nodes)
     parts = {
@@ -285,7 +286,8 @@ def _shape(
     is_read = any(_results(plan, node.step)) or None in met
     step = msgspec.structs.replace(
         node.step,
-        name=node.step.name if is_read else "",
+        # Legs that each have their own time come in their order.
+        name=node.step.name if is_read or node.step.at else "",
         after=(),
         do=bare(node.step.do),
         undo=bare(node.step.undo),

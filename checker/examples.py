@@ -24,10 +24,12 @@ from saga_definitions.params import (
     Text,
     Transfer,
 )
+from saga_definitions.timetable import Count, Day, Rhythm, TimeOfDay, Zone
 
 _TRIES: Final = 20_000
 _AMOUNTS: Final = (100, 200, 300, 400, 500, 1, 2, 3)
-_INSTANT: Final = datetime.fromtimestamp((NOW + PASSED) / 2 / 1_000, UTC).isoformat()
+_BETWEEN: Final = datetime.fromtimestamp((NOW + PASSED) / 2 / 1_000, UTC)
+_INSTANT: Final = _BETWEEN.isoformat()
 
 
 def example_params(
@@ -50,7 +52,8 @@ def example_params(
         params = {**given, **dict(zip(names, values, strict=True))}
         if not definition.check_params(params):
             case = [holds(one, params) for one in conditions]
-            counts = [len(within(params, path)) for path in lists]
+            whole = definition.complete(params, NOW)
+            counts = [len(within(whole, path)) for path in lists]
             found.setdefault((*case, *counts), params)
             if not conditions and not lists:
                 break
@@ -80,6 +83,15 @@ def _values(definition: Definition, param: Param[object], number: int) -> Sequen
             return (_INSTANT,)
         case Rate():
             return ("2", "1")
+        case Day() | TimeOfDay():
+            # The first time that recurs is an instant like any other.
+            return (f"{_BETWEEN:%Y-%m-%d}" if isinstance(param, Day) else f"{_BETWEEN:%H:%M}",)
+        case Zone():
+            return ("UTC",)
+        case Rhythm():
+            return ("day",)
+        case Count():
+            return (1, 2)
         case Legs():
             legs = [{"target": f"target{n}", "amount_minor": 100 * (n + 1)} for n in range(2)]
             return (legs[:1], legs)

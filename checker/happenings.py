@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, get_args
 
 from checker.course import Course, Part, undo_of
 from checker.participants import Reaction, react
-from checker.world import NOW, PASSED, SAGA, Answer, Order, World, timers, with_due
+from checker.world import NOW, PASSED, SAGA, Answer, Order, World, places, timers, with_due
 from messages.child import StartChild
 from messages.plan import AwaitSignal
 from messages.saga import (
@@ -128,11 +128,7 @@ def _timers(course: Course, world: World) -> Iterator[Happening]:
         for timer in timers(saga)
         if (at := engine.next_due_ms(with_due(saga, [timer]))) is not None and at <= NOW
     ]
-    waiting = {
-        planned.name
-        for planned, step in zip(saga.plan.steps, saga.steps, strict=True)
-        if step.state == "waiting"
-    }
+    waiting = {name for name, step in places(saga) if step.state == "waiting"}
     for step, field in due:
         text = "the wait of {step} is over" if step in waiting else _TIMERS[field]
         text = text.format(step=step)

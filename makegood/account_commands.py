@@ -1,6 +1,5 @@
 """`makegood account ...`: accounts through the API, one command each."""
 
-import uuid
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from audit.rendering import money
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import Client
+from makegood.request_key import request_key
 
 app = App(name="account", help="Open, look at and change accounts.")
 console = Console()
@@ -123,13 +123,12 @@ def _named(account: str) -> str:
 
 
 def _order(path: str, key: str | None, api: str | None, body: dict[str, Any] | None = None) -> None:
-    named = key or uuid.uuid4().hex
-
-    async def order() -> dict[str, Any]:
+    async def order(named: str) -> dict[str, Any]:
         async with Client(api_url(api)) as client:
             return await client.order(path, named, body)
 
-    changed = uvloop.run(order())
+    with request_key(key) as named:
+        changed = uvloop.run(order(named))
     balance = changed.get("balance_minor")
     told = "" if balance is None else f", balance {money(balance, changed['currency'])}"
     console.print(f"{changed['account_id']}: {changed['event']}{told} (key {named})")

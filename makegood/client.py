@@ -40,8 +40,8 @@ class ApiAway(Exception):
     def __init__(self, url: str, waited_s: float, cause: str) -> None:
         super().__init__(
             f"the API at {url} gave no answer within {waited_s:.0f} s ({cause}). Check that it "
-            "runs (makegood up) and that --api or MAKEGOOD_API_URL names it; then give the same "
-            "command again: nothing is done twice."
+            "runs (makegood up) and that --api or MAKEGOOD_API_URL names it. What is asked again "
+            "under the same key is not done twice."
         )
 
 

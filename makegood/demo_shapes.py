@@ -5,10 +5,8 @@ They are few, so each is shown; what has to come of them is known beforehand.
 """
 
 import asyncio
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +14,6 @@ from rich.table import Table
 from makegood.client import Client, Transfer
 from makegood.demo_files import DemoAccount
 from makegood.demo_payouts import ABROAD, GOOD, HALTING, SETTLEMENT
-from saga_definitions.recurrence import Recurrence
 
 ACCOUNTS: Final = (
     DemoAccount("shapes-payer", "EUR", 9_000_000, ""),
@@ -30,8 +27,7 @@ ACCOUNTS: Final = (
 )
 _WITHIN_S: Final = 30.0
 _SOON: Final = timedelta(seconds=2)
-# A standing order is a row of scheduled transfers, as `makegood transfer standing` makes it.
-_ULTIMO: Final = Recurrence(date(2026, 1, 31), "month", time(9), ZoneInfo("Europe/Berlin"))
+_YEAR: Final = timedelta(days=365)
 _APPROVED: Final = "a large one, approved"
 _LARGE_MINOR: Final = 1_500_000
 
@@ -99,6 +95,17 @@ def shapes(now: datetime) -> list[Shape]:
             "reference": "demo",
         }
 
+    ultimo = {
+        **payer,
+        "definition": "standing_order",
+        "target": "shapes-other",
+        "amount_minor": 800,
+        "first": "2026-01-31",
+        "every": "month",
+        "at": "09:00",
+        "zone": "Europe/Berlin",
+        "times": 12,
+    }
     large = {
         **payer,
         "definition": "approved_transfer",
@@ -145,10 +152,8 @@ def shapes(now: datetime) -> list[Shape]:
         Shape("out of the bank, not served there", payout(ABROAD), "compensated"),
         Shape("out of the bank, the answer lost", payout(HALTING), "completed"),
         Shape("2 seconds later", scheduled(now + _SOON), "completed"),
-        *(
-            Shape(f"due {due:%Y-%m-%d %H:%M%z}, cancelled", scheduled(due), "compensated", "cancel")
-            for due in islice(_ULTIMO.following(now), 3)
-        ),
+        Shape("a year later, cancelled", scheduled(now + _YEAR), "compensated", "cancel"),
+        Shape("on the last day of 12 months, cancelled", ultimo, "compensated", "cancel"),
     ]
 
 

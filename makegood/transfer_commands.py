@@ -1,14 +1,11 @@
 """`makegood transfer ...`: one transfer, a standing order, or a file of them, through the API."""
 
 import sys
-import uuid
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, time
-from itertools import islice
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Never
 from urllib.parse import quote
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import uvloop
@@ -21,10 +18,12 @@ from rich.table import Table
 
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
-from makegood.client import ApiError, Client, Transfer
+from makegood.client import Client, Transfer
+from makegood.request_key import request_key
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
-from saga_definitions.recurrence import Every, Recurrence
+from saga_definitions.recurrence import Every
+from saga_definitions.standing_order import MAX_PAYMENTS
 
 app = App(name="transfer", help="Start transfers and look at them.")
 console = Console()
@@ -59,16 +58,20 @@ def start(
 
 def _start(api: str | None, key: str | None, body: dict[str, Any]) -> Never:
     """Start it, say how it ended, and end with the exit status of that."""
-    named = key or uuid.uuid4().hex
 
-    async def ask() -> Transfer:
+    async def ask(named: str) -> Transfer:
         async with Client(api_url(api)) as client:
             return await client.transfer(named, body)
 
-    transfer = uvloop.run(ask())
-    why = f" ({transfer.reason})" if transfer.reason else ""
-    console.print(f"{transfer.id}: {transfer.state}{why} (key {named})")
+    with request_key(key) as named:
+        transfer = uvloop.run(ask(named))
+    console.print(f"{_ended(transfer)} (key {named})")
     sys.exit(transfer.state in ("compensated", "parked"))
+
+
+def _ended(transfer: Transfer) -> str:
+    why = f" ({transfer.reason})" if transfer.reason else ""
+    return f"{transfer.id}: {transfer.state}{why}"
 
 
 @app.command
@@ -100,51 +103,48 @@ def standing(
     currency: str,
     /,
     *,
-    key: Annotated[str, Parameter(help="Names the order; each transfer's key adds its date.")],
+    key: Annotated[str, Parameter(help="Names the order: the same key again is the same order.")],
     first: Annotated[date, Parameter(help="The first day, e.g. 2026-12-31.")],
     every: Every = "month",
     at: Annotated[str, Parameter(help="The local time.")] = "09:00",
     zone: Annotated[str, Parameter(help="The time zone, e.g. Europe/Berlin.")] = "UTC",
     times: Annotated[
-        int, Parameter(help="How many of the coming ones.", validator=Number(gte=1, lte=400))
+        int,
+        Parameter(help="How many of the coming ones.", validator=Number(gte=1, lte=MAX_PAYMENTS)),
     ] = 12,
     reference: str = "",
     api: ApiUrl = None,
 ) -> None:
-    """Schedule the next transfers of a standing order. Months that are too short end it earlier.
+    """Give a standing order, and show when its payments are due and what became of them.
 
-    Days that are past are left out, so the same command can be given again at any time to go on:
-    what is scheduled already is not scheduled twice. Exit status 1 when one was refused.
+    Months that are too short end it earlier. Times that are past are left out, so FIRST may be in
+    the past. `makegood saga cancel` ends the payments to come. Exit status 1 when all failed.
     """
-    try:
-        order = Recurrence(first, every, time.fromisoformat(at), ZoneInfo(zone))
-        coming = list(islice(order.following(datetime.now(UTC)), times))
-    except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError) as error:
-        console.print(f"--at must be a time such as 09:00, --zone a time zone: {error}")
-        sys.exit(2)
     body: dict[str, Any] = {
+        "definition": "standing_order",
         "source": source,
         "target": target,
         "amount_minor": amount_minor,
         "currency": currency,
-        "definition": "scheduled_transfer",
+        "first": first.isoformat(),
+        "every": every,
+        "at": at,
+        "zone": zone,
+        "times": times,
     } | ({"reference": reference} if reference else {})
 
-    async def schedule() -> int:
-        refused = 0
+    async def ask() -> tuple[Transfer, dict[str, Any]]:
         async with Client(api_url(api)) as client:
-            for due in coming:
-                named = f"{key}-{due.date()}"
-                try:
-                    told = await client.transfer(named, {**body, "execute_at": due.isoformat()})
-                except ApiError as error:
-                    refused += 1
-                    console.print(f"{named}: refused, {error}")
-                    continue
-                console.print(f"{named}: {told.id} at {due.isoformat()}")
-        return bool(refused)
+            told = await client.transfer(key, body)
+            path = f"/sagas/{told.id}/legs?step=pay&limit={MAX_PAYMENTS}&after={told.as_of}"
+            return told, await client.get(path)
 
-    sys.exit(uvloop.run(schedule()))
+    order, page = uvloop.run(ask())
+    console.print(f"{_ended(order)} (key {key})")
+    for leg in page["legs"]:
+        why = f" ({leg['reason']})" if leg["reason"] else ""
+        console.print(f"{leg['element']}: {leg['state']}{why}", highlight=False)
+    sys.exit(order.state in ("compensated", "parked"))
 
 
 @app.command

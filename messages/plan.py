@@ -10,7 +10,8 @@ the member `source` of the object `params`.
 
 A step with `each` is done once for every element of a list: its legs are named `pay.0`, `pay.1` and
 so on. In their templates `{"ref": "each.target"}` is a field of the leg's element, and
-`{"ref": "effect.hold.each"}` the effect id of the same leg of step `hold`.
+`{"ref": "effect.hold.each"}` the effect id of the same leg of step `hold`. `{"ref": "each"}` is the
+element itself.
 """
 
 from typing import Any, Literal
@@ -86,6 +87,7 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
     `each`: path of the list for whose elements the step is done, at most `width` at a time. As the
     pivot it collects what is refused, and is done when one leg is applied at least; before the
     pivot one leg that is refused refuses it all; after the pivot all legs must be applied.
+    `at`: path of the instant (RFC 3339) before which a leg is not asked for.
     `undo_retry` tries again on every refusal that is not in doubt; its `retryable` is empty.
     `when`: a step of which not all hold is skipped. `by`: path of the instant (RFC 3339) after
     which the step is not asked for any more, but refused.
@@ -109,6 +111,7 @@ class PlannedStep(msgspec.Struct, frozen=True, omit_defaults=True):
     undo_cases: dict[str, CommandTemplate] = {}
     each: str = ""
     width: int = 0
+    at: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):

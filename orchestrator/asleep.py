@@ -22,6 +22,8 @@ BLOCK: Final = 128
 """Sagas in a block: about 50 KB, at most 512 KiB, before it is compressed."""
 MAX_ROW_BYTES: Final = 4 * 1024
 """A saga that is larger stays awake, for a block has to be decoded whole."""
+_MAX_LEGS: Final = 128
+"""With more it is larger than that anyway."""
 _PARTS: Final = 64
 NO_PLAN: Final = Plan("", 0, 0, ())
 
@@ -31,10 +33,12 @@ _decoder = msgspec.json.Decoder(list[Saga])
 
 def sleeps(saga: Saga, at_ms: int) -> bool:
     """Whether nothing happens to the saga for long unless somebody asks."""
-    if saga.state != "running" or any(step.open for step in saga.steps):
+    if saga.state != "running" or any(len(legs.letters) > _MAX_LEGS for legs in saga.legs.values()):
+        return False
+    if any(step.open for _, step in saga.under_way()):
         return False
     due_ms = next_due_ms(saga)
-    if due_ms is None or due_ms <= at_ms + FAR_MS or saga.legs:
+    if due_ms is None or due_ms <= at_ms + FAR_MS:
         return False
     return len(_encoder.encode(_bare(saga))) <= MAX_ROW_BYTES
 

@@ -28,7 +28,7 @@ from messages.saga import (
     StepWaiting,
 )
 from messages.wire import encode, type_name
-from orchestrator.fan import legs_to_ask, legs_to_take_back, lost_leg, stuck_leg
+from orchestrator.fan import due_ms, legs_to_ask, legs_to_take_back, lost_leg, stuck_leg
 from orchestrator.graph import Graph, Node, graph_of, leg_node
 from orchestrator.progress import DONE, TIMED_OUT, UNSURE, Saga, StepProgress, foresee
 from orchestrator.references import Facts, Unresolved, within
@@ -135,7 +135,7 @@ def _begin(draft: Draft, node: Node) -> bool:
     except Unresolved as unresolved:
         _refuse(draft, node, "do", 1, COMMAND_UNRESOLVED, str(unresolved))
         return False
-    draft.add(StepWaiting(saga_id=saga.id, at_ms=now_ms, step=name, until_ms=until_ms))
+    _wait(draft, name, until_ms)
     return True
 
 
@@ -143,8 +143,18 @@ def _ask(draft: Draft, node: Node) -> bool:
     """Ask for a step, or for as many of its legs as may be under way. False: one is refused."""
     if not node.each:
         return request(draft, node, "do", 1)
-    asked = [request(draft, leg, "do", 1) for leg in legs_to_ask(draft.saga, node)]
+    asked: list[bool] = []
+    for leg in legs_to_ask(draft.saga, node):
+        if node.until and (until_ms := due_ms(draft.saga, leg)) > draft.now_ms:
+            if draft.saga.legs[node.of].waiting is None:
+                _wait(draft, leg.step.name, until_ms)
+            break
+        asked.append(request(draft, leg, "do", 1))
     return all(asked)
+
+
+def _wait(draft: Draft, step: str, until_ms: int) -> None:
+    draft.add(StepWaiting(saga_id=draft.saga.id, at_ms=draft.now_ms, step=step, until_ms=until_ms))
 
 
 def _fail(draft: Draft, node: Node, step: StepProgress) -> None:
@@ -287,7 +297,7 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
         "type": kind,
         **fields,
         "effect_id": effect_id(saga.id, name, direction),
-        "issued_at_ms": _issued_at_ms(node, saga.steps[node.index], direction, now_ms),
+        "issued_at_ms": _issued_at_ms(saga, node, direction, now_ms),
         "attempt": attempt,
         "saga_id": saga.id,
         "step": name,
@@ -314,9 +324,11 @@ def request(draft: Draft, node: Node, direction: Direction, attempt: int) -> boo
     return True
 
 
-def _issued_at_ms(node: Node, step: StepProgress, direction: Direction, now_ms: int) -> int:
-    """When the effect was first asked for. Another child, which a person wants after the last one
-    was declined for good, was never asked for before, however old its step is."""
+def _issued_at_ms(saga: Saga, node: Node, direction: Direction, now_ms: int) -> int:
+    """When the effect was first asked for; of legs, unless they have their own times, the first of
+    them. Another child, which a person wants after the last one was declined for good, was never
+    asked for before, however old its step is."""
+    step = saga.at(node) if node.until else saga.steps[node.index]
     if node.nested and direction == "do" and step.next_life > step.life and not step.retry_at_ms:
         return now_ms
     return step.first_at_ms or now_ms
@@ -349,7 +361,10 @@ def _facts(draft: Draft, node: Node) -> Facts:
     results = [
         (graph.nodes[i].step.name, step.result) for i, step in enumerate(saga.steps) if step.result
     ]
-    children = {other.step.name: _next_child(draft, other) for other in graph.nested}
+    children = {
+        other.of: _next_child(draft, node if other.of == node.of else other)
+        for other in graph.nested
+    }
     if node.leg is None:
         return Facts(saga.id, saga.params, results, children)
     element = within(saga.params, (*node.each[1:], str(node.leg)))
@@ -357,8 +372,8 @@ def _facts(draft: Draft, node: Node) -> Facts:
 
 
 def _next_child(draft: Draft, node: Node) -> str:
-    """The saga that the next attempt at a step means."""
-    step = draft.saga.steps[node.index]
+    """The saga that the next attempt at a step, or at a leg, means."""
+    step = draft.saga.steps[node.index] if node.leg is None else draft.saga.at(node)
     asked_at_ms = step.first_at_ms or draft.now_ms
     return child_id(draft.saga.id, node.step.name, asked_at_ms, step.next_life)
 

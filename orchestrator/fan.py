@@ -6,9 +6,11 @@ about does not hold up the others: a person is asked when there is nothing left 
 
 from itertools import islice
 
+from messages.instant import instant_ms
 from orchestrator.graph import Node, leg_node
 from orchestrator.legs import PENDING, Legs
 from orchestrator.progress import Saga
+from orchestrator.references import within
 
 
 def legs_to_ask(saga: Saga, node: Node) -> list[Node]:
@@ -22,6 +24,11 @@ def legs_to_ask(saga: Saga, node: Node) -> list[Node]:
         found.append(leg_node(node, leg))
         leg = letters.find(PENDING, leg + 1)
     return found
+
+
+def due_ms(saga: Saga, leg: Node) -> int:
+    """When a leg with a time of its own is due: its element says so. 0: it need not wait."""
+    return instant_ms(within(saga.params, (*leg.each[1:], str(leg.leg)))) or 0
 
 
 def legs_to_take_back(saga: Saga, node: Node) -> list[Node]:

@@ -55,8 +55,9 @@ class Node:
     it waits, and has no effect. `free`: nothing has to be looked at before `do` is sent. `nested`:
     it is a saga itself.
 
-    `each`: path of the list for whose elements it is done. One leg of it is a node of its own (see
-    `leg_node`): `leg` is its number, and `of` the step's name in either."""
+    `each`: path of the list for whose elements it is done, for each not before `until`, if that is
+    set. One leg of it is a node of its own (see `leg_node`): `leg` is its number, and `of` the
+    step's name in either."""
 
     index: int
     step: PlannedStep
@@ -190,7 +191,7 @@ def _node(index: int, step: PlannedStep, after: tuple[int, ...], dependants: set
         dependants=tuple(sorted(dependants)),
         reversible=step.undo is not None and not step.pivot,
         by=_path(step.by),
-        until=_path(wait.until) if isinstance(wait, AwaitTime) else (),
+        until=_path(wait.until if isinstance(wait, AwaitTime) else step.at),
         not_by=() if wait is None or isinstance(wait, AwaitTime) else _path(wait.not_by),
         free=not (step.when or step.by or wait),
         nested=step.do is not None and step.do.type == START_CHILD,

@@ -5,8 +5,8 @@ others one letter is kept. So an event costs a copy of as many bytes as there ar
 What is settled stays: an answer to a settled leg changes nothing. Pure.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -38,8 +38,13 @@ class Legs(msgspec.Struct, frozen=True, array_like=True):
         return len(self.letters) - len(self.open) - self.applied - self.refused - self.undone
 
     @property
+    def waiting(self) -> int | None:
+        """The leg that waits for its time: at most one does."""
+        return next((leg for leg, step in self.open.items() if step.state == "waiting"), None)
+
+    @property
     def under_way(self) -> int:
-        """How many wait for an answer or for another try."""
+        """How many wait for an answer, for another try, or for their time."""
         return len(self.open) - self.stopped
 
     def at(self, leg: int) -> StepProgress:
@@ -105,6 +110,8 @@ class Legs(msgspec.Struct, frozen=True, array_like=True):
             return APPLIED, self.reasons
         if step.state == "undone":
             return UNDONE, self.reasons
+        if step.state == "pending":
+            return PENDING, self.reasons
         if step.state != "refused" or step.open or keeps_refused:
             return OPEN, self.reasons
         reasons = self.reasons
@@ -141,7 +148,7 @@ def begun(elements: object) -> Legs:
 
 
 def whole(
-    step: StepProgress, legs: Legs, elements: list[Mapping[str, Any]], *, collects: bool, back: bool
+    step: StepProgress, legs: Legs, elements: Sequence[object], *, collects: bool, back: bool
 ) -> StepProgress:
     """How the step stands that has these legs. `collects`: it is done also when legs were refused,
     as long as one was applied; `back`: its saga goes backward."""
@@ -157,8 +164,10 @@ def whole(
     if not legs.applied:
         _, reason = legs.first_refusal()
         return msgspec.structs.replace(step, state="refused", reason=reason)
-    refused_minor = sum(elements[leg].get("amount_minor", 0) for leg, _ in legs.refusals())
-    result = {"applied": legs.applied, "refused": legs.refused, "refused_minor": refused_minor}
+    result = {"applied": legs.applied, "refused": legs.refused}
+    if elements and isinstance(elements[0], Mapping):
+        refused = (cast("Mapping[str, Any]", elements[leg]) for leg, _ in legs.refusals())
+        result["refused_minor"] = sum(one.get("amount_minor", 0) for one in refused)
     return msgspec.structs.replace(step, state="succeeded", result=result)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from messages.child import ChildRefused, ParentAnswered, ParentAsked, ParentStep
 from messages.identity import child_id
-from messages.plan import Plan
+from messages.plan import Plan, leg_name
 from messages.saga import (
     FINISHED,
     WAITING,
@@ -116,8 +116,11 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     def waiting_beside(self, name: str) -> str:
         """Another step than `name` that waits for a signal or a time; empty: there is none."""
         for planned, step in zip(self.plan.steps, self.steps, strict=True):
-            if step.state == "waiting" and planned.name != name:
-                return planned.name
+            waits = planned.name if step.state == "waiting" else ""
+            if planned.at and (leg := self.legs[planned.name].waiting) is not None:
+                waits = leg_name(planned.name, leg)
+            if waits and waits != name:
+                return waits
         return ""
 
     @property
@@ -331,9 +334,13 @@ def _waited(
 ) -> Saga:
     """A wait is over; with the last one the saga's own time begins anew."""
     node = _node(saga, event.step)
-    begun_ms = saga.at(node).first_at_ms
-    state: StepState = "refused" if reason else "succeeded"
-    step = StepProgress(state, first_at_ms=begun_ms, reason=reason, result=result)
+    if node.leg is not None:
+        # Its time has come, or it is given up: either is told by what is asked for, or refused.
+        step = StepProgress()
+    else:
+        begun_ms = saga.at(node).first_at_ms
+        state: StepState = "refused" if reason else "succeeded"
+        step = StepProgress(state, first_at_ms=begun_ms, reason=reason, result=result)
     saga = _with(saga, node, step, event.at_ms)
     if saga.waiting_beside(""):
         return saga
@@ -341,11 +348,14 @@ def _waited(
 
 
 def child_ids(saga: Saga) -> dict[str, str]:
-    """Step -> the saga that it is, for the steps that are sagas and were asked for."""
+    """Step -> the saga that it is, for the steps that are sagas and were asked for; of those that
+    are many sagas the ones that are not settled."""
+    if not graph_of(saga.plan).nested:
+        return {}
     return {
         node.step.name: child_id(saga.id, node.step.name, step.first_at_ms, step.life)
-        for node in graph_of(saga.plan).nested
-        if (step := saga.steps[node.index]).attempt
+        for node, step in saga.under_way()
+        if node.nested and step.attempt
     }
 
 

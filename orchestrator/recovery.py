@@ -17,11 +17,15 @@ from messages.saga import (
     RecoveryRefused,
     SagaEvent,
     SagaResumed,
+    StepRefused,
+    WaitEnded,
 )
 from orchestrator.course import PIVOT_PASSED, Draft, advance, request
-from orchestrator.graph import Node
+from orchestrator.graph import Node, graph_of, leg_node
 from orchestrator.progress import Finished, Saga, nothing_irreversible
 
+NOT_ASKED: Final = "it was not asked for yet"
+"""Of a leg that is given up, unlike one that a person cancels after it has begun."""
 _REASON: Final = {"compensate": "compensated_by_operator", "cancel": "cancelled"}
 
 
@@ -37,6 +41,8 @@ def recover(saga: Saga | Finished | None, message: RecoverSaga, now_ms: int) -> 
         if saga.state == "parked":
             return _retry(saga, message, now_ms)
         return [_refused(message, now_ms, "already_compensating", "it is on its way back")]
+    if message.action == "cancel" and (to_come := _to_come(saga)):
+        return _cut_short(saga, message, now_ms, to_come)
     if not nothing_irreversible(saga):
         detail = "a step that can't be taken back is applied, or may be; retry it instead"
         return [_refused(message, now_ms, "pivot_passed", detail)]
@@ -44,6 +50,44 @@ def recover(saga: Saga | Finished | None, message: RecoverSaga, now_ms: int) -> 
     if saga.state == "parked":
         draft.add(_resumed(saga, message, now_ms))
     draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason=_REASON[message.action]))
+    advance(draft)
+    return draft.events
+
+
+def _to_come(saga: Saga) -> list[Node]:
+    """Legs with a time of their own that nobody was asked for yet."""
+    return [
+        leg_node(node, leg)
+        for node in graph_of(saga.plan).nested
+        if node.until
+        for leg in range(len(saga.legs[node.of].letters))
+        if saga.legs[node.of].at(leg).state in ("pending", "waiting")
+    ]
+
+
+def _cut_short(
+    saga: Saga, message: RecoverSaga, now_ms: int, to_come: list[Node]
+) -> list[SagaEvent]:
+    """Give up what is to come. What is done stands, and what is under way is seen through."""
+    draft = Draft(saga, now_ms, [_accepted(message, now_ms)])
+    reason = _REASON["cancel"]
+    for leg in to_come:
+        name = leg.step.name
+        if saga.at(leg).state == "waiting":
+            draft.add(
+                WaitEnded(saga_id=saga.id, at_ms=now_ms, step=name, state=saga.state, reason=reason)
+            )
+        draft.add(
+            StepRefused(
+                saga_id=saga.id,
+                at_ms=now_ms,
+                step=name,
+                direction="do",
+                attempt=1,
+                reason=reason,
+                detail=NOT_ASKED,
+            )
+        )
     advance(draft)
     return draft.events
 

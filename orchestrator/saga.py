@@ -13,6 +13,7 @@ says when `on_time` has something to do. The rules, all tested in `tests/orchest
   that it is applied, or, where the outcome was unknown, that it is not. A parked saga begins no
   new step, but sees those in flight through.
 - A wait has no effect: a saga that turns back forgets it. The deadline counts anew from its end.
+- A step that is many sagas, each at its own time, can be cut short: those not begun are refused.
 - A step that is skipped counts as done for what comes after it, and is not undone.
 - That an effect is applied is proof and beats an earlier refusal; a refusal of another attempt
   than the last one proves nothing.
@@ -191,8 +192,7 @@ def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
     """The events that follow from the time: empty when nothing is due."""
     draft = Draft(saga, now_ms)
     # Waits first: the deadline counts from their end, also when nobody was there to see it.
-    for node in draft.graph.nodes:
-        step = saga.steps[node.index]
+    for node, step in list(saga.under_way()):
         if step.state == "waiting" and step.timeout_at_ms <= now_ms:
             reason = "" if node.until else SIGNAL_TIMEOUT
             draft.add(
@@ -205,6 +205,8 @@ def on_time(saga: Saga, now_ms: int) -> list[SagaEvent]:
                     still_waiting=draft.saga.waiting_beside(node.step.name),
                 )
             )
+            if node.leg is not None:
+                request(draft, node, "do", 1)
     if draft.saga.deadline_at_ms <= now_ms and can_turn_back(draft.saga):
         draft.add(CompensationStarted(saga_id=saga.id, at_ms=now_ms, reason="deadline_exceeded"))
     for node, step in list(draft.saga.under_way()):

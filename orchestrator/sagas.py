@@ -86,7 +86,7 @@ class Sagas:
             after = evolve(before, event)
             if after is not None:
                 self._count(after)
-                may_sleep = sleeping is not None or type(event) is StepWaiting
+                may_sleep = sleeping is not None or type(event) is StepWaiting or bool(after.legs)
                 if after.state in FINISHED:
                     self._finish(after)
                 elif may_sleep and sleeps(after, event.at_ms):

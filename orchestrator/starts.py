@@ -72,7 +72,8 @@ def start(
             saga_id=message.saga_id,
             at_ms=now_ms,
             tenant=message.tenant,
-            params=message.params,
+            params=definition.complete(message.params, now_ms),
+            # Of what was asked for alone: asked again, it is the same whatever is found by then.
             fingerprint=digest(message.definition, message.params),
             request_id=message.request_id,
             plan=definition.plan,

@@ -43,6 +43,7 @@ from saga_definitions.order import (
 )
 from saga_definitions.params import Instant, Legs, Lookup, Param, Person, Ref, written
 from saga_definitions.steps import Command, Side, Signal, Step, Value, effect_of, leg_effect_of
+from saga_definitions.timetable import Instants
 
 MAX_STEPS: Final = 64
 LEGS_RESULT: Final = ("applied", "refused", "refused_minor")
@@ -119,7 +120,7 @@ class _Scope:
     before: set[str]
     when: tuple[PlannedCondition, ...]
     name: str
-    each: Legs | None
+    each: Legs | Instants | None
 
 
 def _conditions(step: Step) -> tuple[PlannedCondition, ...]:
@@ -193,6 +194,12 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         raise DefinitionError(
             f"{place}.on_timeout", "the outcome is unknown and can't be taken back: must be retry"
         )
+    wait = _wait(place, step, scope)
+    if step.do is None and wait is None:
+        # Its undo would move money that nothing has moved before.
+        raise DefinitionError(
+            f"{place}.do", "must be a command: what waits is wait_for, wait_until"
+        )
     _check_each(f"{place}.each", step, scope)
     results = scope.before
     effects = results | {step.name}
@@ -215,7 +222,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         undo_retry=step.undo_retry,
         timeout_ms=step.timeout_ms,
         on_timeout=step.on_timeout,
-        wait=_wait(place, step, scope),
+        wait=wait,
         when=scope.when,
         by=_param(f"{place}.by", step.by, scope, Instant),
         undo_by=step.undo_by,
@@ -226,6 +233,7 @@ def _planned(name: str, step: Step, after: tuple[str, ...], scope: _Scope) -> Pl
         },
         each=step.each.path if step.each else "",
         width=step.width,
+        at="each" if isinstance(step.each, Instants) else "",
     )
     if step.do is not None and step.undo is not None and step.child is None:
         effect = leg_effect_of(step.name) if step.each else effect_of(step.name)
@@ -242,6 +250,10 @@ def _check_each(place: str, step: Step, scope: _Scope) -> None:
     _check_ref(place, step.each, step.each.wire, scope, set())
     if type(step.width) is not int or not 1 <= step.width <= MAX_WIDTH:
         raise DefinitionError(f"{place}.width", f"must be an integer, 1 to {MAX_WIDTH}")
+    if isinstance(step.each, Instants):
+        if step.child is None or not step.pivot:
+            raise DefinitionError(place, "only a saga that is the pivot is done at many times")
+        return
     for one in (step.do, step.undo):
         if one is not None and one.participant is not ACCOUNTS:
             raise DefinitionError(place, "only accounts can be asked leg by leg")
@@ -388,7 +400,7 @@ def _check_ref(
                 'when=condition(..., "!=", None)',
             )
     elif root == "each":
-        if scope.each is None or rest not in ("target", "amount_minor"):
+        if not isinstance(scope.each, Legs) or rest not in ("target", "amount_minor"):
             raise DefinitionError(place, f"{ref.path}: the step is not done for each leg")
     elif root == "effect":
         if step not in effects:

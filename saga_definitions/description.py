@@ -32,6 +32,10 @@ def said(definition: Definition) -> dict[str, str]:
     for rule in definition.rules:
         kind = type(rule).__name__
         places[f"rules.{kind}.{'.'.join(rule.names)}"] = f"{kind}({', '.join(rule.names)})"
+    table = definition.timetable
+    if table is not None:
+        given = (table.first, table.every, table.at, table.zone, table.times)
+        places[f"timetable.{table.into.name}"] = f"Timetable({', '.join(p.name for p in given)})"
     for step in definition.plan.steps:
         for name, text in step_texts(step):
             places[f"steps.{step.name}.{name}"] = text

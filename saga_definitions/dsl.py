@@ -30,6 +30,7 @@ from saga_definitions.rules import AddUp, AtMost, Converted, Differ, Rule
 from saga_definitions.steps import (
     BACKWARD,
     PASSES,
+    WIDTH,
     Command,
     Condition,
     Step,
@@ -49,6 +50,15 @@ from saga_definitions.steps import (
     wait_for,
     wait_until,
 )
+from saga_definitions.timetable import (
+    Count,
+    Day,
+    Instants,
+    Rhythm,
+    TimeOfDay,
+    Timetable,
+    Zone,
+)
 
 __all__ = [
     "Account",
@@ -57,20 +67,27 @@ __all__ = [
     "AtMost",
     "Condition",
     "Converted",
+    "Count",
     "Currency",
+    "Day",
     "Definition",
     "DefinitionError",
     "Differ",
     "Instant",
+    "Instants",
     "Legs",
     "Params",
     "Person",
     "Problem",
     "Rate",
     "Retry",
+    "Rhythm",
     "Step",
     "Text",
+    "TimeOfDay",
+    "Timetable",
     "Transfer",
+    "Zone",
     "ask",
     "choose",
     "command",
@@ -95,19 +112,25 @@ def define(
     params: Params,
     steps: tuple[Step, ...],
     rules: tuple[Rule, ...] = (),
+    timetable: Timetable | None = None,
     deadline_ms: int = 60_000,
 ) -> Definition:
     """A definition, checked. Raises `DefinitionError` with the place and the reason.
 
     Steps run one after the other unless `after=` says otherwise. `deadline_ms` after its start, or
     after the end of its last wait, a saga that has not passed its pivot turns back. A plan that
-    ran keeps its version: change the steps, raise the version.
+    ran keeps its version: change the steps, raise the version. `timetable` fills the parameter
+    that is `Instants` when a saga begins.
     """
     declared = params.declared()
     for rule in rules:
         for one in rule.names:
             if all(param.name != one for param in declared):
                 raise DefinitionError(f"{name}.rules", f"there is no parameter {one!r}")
+    into = None if timetable is None else timetable.into
+    for param in declared:
+        if isinstance(param, Instants) and param is not into:
+            raise DefinitionError(f"{name}.timetable", f"nothing fills {param.name}")
     plan = compile_plan(name, version, deadline_ms, declared, steps)
     commands = (one for s in steps for one in (s.do, s.undo, *s.undo_cases.values()))
     participants = {one.participant.name: one.participant for one in commands if one is not None}
@@ -115,10 +138,11 @@ def define(
         name,
         version,
         plan,
-        declared,
+        tuple(param for param in declared if param is not into),
         (*rules, *(Accepts(one) for one in steps if one.child is not None)),
         tuple(participants.values()),
         tuple({id(s.child): s.child for s in steps if s.child is not None}.values()),
+        timetable,
     )
 
 
@@ -134,6 +158,8 @@ def nested(
     timeout_ms: int = 10_000,
     when: When = (),
     by: Instant | None = None,
+    each: Instants | None = None,
+    width: int = WIDTH,
 ) -> Step:
     """One step that is a saga of the definition `child`, in this very version. `given`: its
     parameters, as the fields of a command. All else is as in `step`.
@@ -142,6 +168,10 @@ def nested(
     compensated. It is undone by taking the child back, which therefore must not have a pivot,
     unless the step is the pivot itself, or `irreversible`. As long as the child has not ended the
     step waits; after `timeout_ms` it asks again, ever more rarely.
+
+    `each`: for the pivot alone: there is one saga at each of these instants, none before, and at
+    most `width` at a time are waited for. It goes on to the last one, and leaves out what is
+    refused; until then cancelling leaves out those to come.
     """
     once = pivot or irreversible
     # Before the pivot the deadline bounds what may pass; later a person is told at once.
@@ -159,4 +189,6 @@ def nested(
         when=all_of(when),
         by=by,
         child=child,
+        each=each,
+        width=width if each else 0,
     )

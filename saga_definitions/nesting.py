@@ -30,6 +30,8 @@ def problem_of(parent: str, deadline_ms: int, step: Step, child: Definition) -> 
     name = f"{child.name}@{child.version}"
     if parent == child.name or parent in _within(child):
         return f"{parent} would be a step of itself, within {name}"
+    if child.timetable is not None:
+        return f"{name} finds its own times when it begins: it can't be a step"
     if _depth(child) >= MAX_DEPTH:
         return f"at most {MAX_DEPTH} sagas within each other"
     if step.undo is None:

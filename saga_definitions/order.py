@@ -9,6 +9,7 @@ from typing import Final
 from messages.account import CreditOnHold, Hold
 from saga_definitions.nesting import waits_ms
 from saga_definitions.steps import Signal, Step
+from saga_definitions.timetable import Instants
 
 MAX_IN_HAND_MS: Final = 3 * 24 * 3_600 * 1_000
 """How long a saga may wait with an effect done that it may have to take back: participants remember
@@ -146,6 +147,8 @@ def check_waits(name: str, steps: Mapping[str, Step], before: Mapping[str, set[s
 
 def _waits_ms(step: Step) -> int | None:
     """How long the step may wait; None: any time."""
+    if isinstance(step.each, Instants):
+        return None
     if step.child is not None:
         return waits_ms(step.child)
     if step.wait is None:

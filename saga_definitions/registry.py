@@ -17,6 +17,7 @@ from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
+from saga_definitions.standing_order import STANDING_ORDER
 from saga_definitions.transfer import TRANSFER
 from saga_definitions.transfer_with_fee import TRANSFER_WITH_FEE
 
@@ -102,6 +103,7 @@ _SHIPPED = (
     FX_TRANSFER,
     APPROVED_TRANSFER,
     SCHEDULED_TRANSFER,
+    STANDING_ORDER,
     PAYROLL,
     PAYROLL_ALL_OR_NONE,
     FEE,

@@ -13,6 +13,7 @@ from messages.participants import ACCOUNTS, CLAIMS, Participant
 from messages.plan import OnTimeout, Retry, Test
 from saga_definitions.definition import Definition
 from saga_definitions.params import Instant, Legs, Person, Ref
+from saga_definitions.timetable import Instants
 
 Value = Ref[object] | str | int
 Side = Value | None
@@ -86,7 +87,7 @@ class Step:
     undo_by: str = ""
     undo_cases: Mapping[str, Command] = field(default_factory=dict[str, Command])
     child: Definition | None = None
-    each: Legs | None = None
+    each: Legs | Instants | None = None
     width: int = 0
 
 

@@ -40,13 +40,13 @@ def _start(
     course = courses.by_id.get(request.saga_id)
     if isinstance(event, StartRefused):
         if event.reason == "idempotency_key_reused" and (
-            course is None or course.params == request.params
+            course is None or course.asked_for == request.params
         ):
             yield "refuses a repetition of the same request"
         return
     if course is None:
         yield "tells of a saga that does not exist"
-    elif course.params != request.params:
+    elif course.asked_for != request.params:
         yield "accepts a used key with another body"
     elif isinstance(event, StartRepeated) and course.state_at(offset) != event.state:
         yield f"tells {event.state}, the journal {course.state_at(offset)}"

@@ -304,6 +304,7 @@ class Callers:
                 *("transfer", "patient", "reserved_transfer", "collect") * 2,
                 *("approved", "split_transfer", "fx_transfer", "scheduled_transfer"),
                 *("transfer_with_fee", "journey", "payroll", "payroll_all_or_none"),
+                "standing_order",
                 *("",) * (4 if self._conditions.participant != OUTSIDE else 12),
                 *(("external_payout",) * 4 if self._conditions.participant == PAYOUT else ()),
             )
@@ -323,6 +324,9 @@ class Callers:
             params["initiator"] = "ann"
         elif name == "scheduled_transfer":
             params["execute_at"] = instant(simulated_ms() + rng.randint(-5_000, 60_000))
+        elif name == "standing_order":
+            params |= {"first": "2026-01-31", "every": "month", "at": "09:00", "zone": "UTC"}
+            params["times"] = rng.randint(1, 4)
         elif name == "external_payout":
             del params["target"]
             params |= {"creditor_name": "Bob", "creditor_account": "DE89", "reference": "by chance"}

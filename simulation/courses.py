@@ -69,6 +69,12 @@ class Course:
         """Whether it was completed as one that could not do all."""
 
     @property
+    def asked_for(self) -> dict[str, Any]:
+        """The parameters without those that were found when it began: the times of its legs."""
+        found = {step["each"].partition(".")[2] for step in self.plan["steps"] if "at" in step}
+        return {name: value for name, value in self.params.items() if name not in found}
+
+    @property
     def state(self) -> str:
         return self.states[-1][1]
 
@@ -279,6 +285,8 @@ def _in_time(course: Course, saga: str, asked: dict[str, Any]) -> Iterator[str]:
     for at in (_given(course, {"ref": wait["until"]}) for wait in waited if "until" in wait):
         if asked["at_ms"] < _ms(at):
             yield f"courses: {saga}: {asked['step']} is asked for before {at}"
+    if "at" in step and asked["at_ms"] < _ms(at := _element(course, step, asked["step"])):
+        yield f"courses: {saga}: {asked['step']} is asked for before {at}"
     if "by" in step and asked["at_ms"] > _ms(by := _given(course, {"ref": step["by"]})):
         yield f"courses: {saga}: {asked['step']} is asked for after {by}"
 

@@ -2,10 +2,10 @@
 and tries again, one for whose approvals nobody has days, and those that
 `simulation/drawn.py` draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -35,6 +35,8 @@ from saga_definitions.reserved_transfer import RESERVED_TRANSFER
 from saga_definitions.reversal import REVERSAL
 from saga_definitions.scheduled_transfer import SCHEDULED_TRANSFER
 from saga_definitions.split_transfer import SPLIT_TRANSFER
+from saga_definitions.standing_order import STANDING_ORDER
+from saga_definitions.timetable import Timetable
 from saga_definitions.transfer import TRANSFER
 from saga_definitions.transfer_with_fee import TRANSFER_WITH_FEE
 from simulation.conditions import PAYOUT
@@ -190,6 +192,19 @@ def _narrow(definition: Definition) -> Definition:
     return replace(definition, plan=msgspec.structs.replace(definition.plan, steps=tuple(steps)))
 
 
+class _Seconds(Timetable):
+    """Of a day or a month it makes a few seconds: a run has no more."""
+
+    def instants(self, params: Mapping[str, Any], now_ms: int) -> list[str]:
+        return [instant(now_ms + 4_000 * (n + 1)) for n in range(params[self.times.name])]
+
+
+def _hurried(definition: Definition) -> Definition:
+    table = definition.timetable
+    assert table is not None
+    return replace(definition, timetable=_Seconds(**vars(table)))
+
+
 WRITTEN: Final = (
     TRANSFER,
     RESERVED_TRANSFER,
@@ -201,6 +216,7 @@ WRITTEN: Final = (
     SCHEDULED_TRANSFER,
     TRANSFER_WITH_FEE,
     JOURNEY,
+    _narrow(_hurried(STANDING_ORDER)),
     _narrow(PAYROLL),
     _narrow(PAYROLL_ALL_OR_NONE),
 )

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
+from orchestrator.recovery import NOT_ASKED
 from simulation.history import (
     ACCOUNT_INPUT,
     SAGA_INPUT,
@@ -166,7 +167,8 @@ def _is_answer(fact: Fact) -> bool:
     if fact.type == "saga.StepTimedOut":
         # Only who says that nobody knows says it in words.
         return bool(fact.fields.get("detail"))
-    return fact.type in _ANSWERED and fact.fields.get("reason") not in _OWN_WORDS
+    own = fact.fields.get("reason") in _OWN_WORDS or fact.fields.get("detail") == NOT_ASKED
+    return fact.type in _ANSWERED and not own
 
 
 def _copies(histories: Histories, topic: str) -> Iterator[dict[str, Any]]:

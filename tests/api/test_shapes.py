@@ -4,10 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from httpx import Response
 
 from audit.auditor import audit
 from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
+from saga_definitions.timetable import Timetable
 from tests.api.bank import Bank, new_key
 
 LARGE = FREE_UP_TO_MINOR + 1
@@ -157,6 +159,55 @@ async def test_a_scheduled_transfer_waits_and_is_carried_out(bank: Bank) -> None
     )
     assert cancelled.status_code == 200, cancelled.text
     assert await balance(bank, target) == 30
+
+
+async def test_a_standing_order_pays_one_after_the_other_until_it_is_cancelled(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = [soon(milliseconds=300), soon(milliseconds=600), soon(days=30), soon(days=60)]
+    monkeypatch.setattr(Timetable, "instants", lambda *_: due)
+    source, target, key = await bank.open(50), await bank.open(), new_key()
+    order = {
+        "source": source,
+        "target": target,
+        "amount_minor": 30,
+        "first": "2026-01-31",
+        "every": "month",
+        "at": "09:00",
+        "zone": "Europe/Berlin",
+        "times": 4,
+    }
+    answer = await start(bank, "standing_order", key, **order)
+    assert (answer.json()["state"], answer.json()["reason"]) == ("running", "waiting")
+    path = f"/sagas/{answer.json()['id']}"
+    assert (await bank.look(path, answer))["params"]["due"] == due
+    async with asyncio.timeout(10):
+        while (await bank.client.get(path)).json()["step"] != "pay.2":
+            await asyncio.sleep(0.05)
+    again = await start(bank, "standing_order", key, **order)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    cancelled = await bank.post(f"{path}/cancel", {"who": "ann", "why": "moved out"})
+    assert cancelled.status_code == 200, cancelled.text
+    ended = await wait_for_the_end(bank, answer)
+    assert (ended["state"], ended["reason"]) == ("completed", "partial")
+    legs = (await bank.client.get(f"{path}/legs", params={"step": "pay"})).json()["legs"]
+    assert [(leg["element"], leg["state"], leg["reason"]) for leg in legs] == [
+        (due[0], "succeeded", ""),
+        (due[1], "refused", "insufficient_funds"),
+        (due[2], "refused", "cancelled"),
+        (due[3], "refused", "cancelled"),
+    ]
+    assert [await balance(bank, one) for one in (source, target)] == [20, 30]
+    report = await audit(bank.log, bank.app.state.engine)
+    assert report.violations == []
+    assert report.database
+
+
+async def test_a_standing_order_that_makes_no_sense_is_refused_with_its_place(bank: Bank) -> None:
+    order = {"source": "a", "target": "b", "amount_minor": 30, "first": "2026-02-30", "at": "9"}
+    refused = await start(bank, "standing_order", **order, every="month", zone="UTC", times=4)
+    assert refused.status_code == 400
+    assert "must be a day" in refused.text and "must be a time of day" in refused.text
 
 
 async def test_params_of_another_shape_are_refused_with_their_place(bank: Bank) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,55 @@ async def test_a_payroll_whose_engine_is_killed_pays_each_of_2000_legs_once(bank
     assert (transfer.state, transfer.reason) == ("completed", "partial")
     (pay,) = (step for step in saga["steps"] if step["name"] == "pay")
     assert pay["result"] == {"applied": 1_900, "refused": 100, "refused_minor": 100}
+    assert (report.violations, report.counts.in_flight) == ([], 0)
+    assert report.totals["EUR"].balances == OPENING_MINOR * len(ACCOUNTS)
+
+
+async def test_standing_orders_whose_engine_dies_as_they_come_due_are_each_paid_once(bank: Bank):
+    due = datetime.now(UTC) + timedelta(seconds=75)
+    due = due.replace(second=0, microsecond=0)
+    given = ("--every", "day", "--first", f"{due:%Y-%m-%d}", "--at", f"{due:%H:%M}", "--times", "3")
+    ends: list[tuple[str, str, str]] = []
+    async with Client(bank.url, connections=20, patience_s=90) as client:
+
+        async def ask(number: int) -> str:
+            body = {
+                "definition": "standing_order",
+                "source": ACCOUNTS[number],
+                "target": ACCOUNTS[number - 1],
+                "amount_minor": OPENING_MINOR * 100 if number % 4 == 3 else 7,
+                "currency": "EUR",
+                "first": f"{due:%Y-%m-%d}",
+                "every": "day",
+                "at": f"{due:%H:%M}",
+                "zone": "UTC",
+                "times": 3,
+            }
+            return (await client.transfer(f"standing-{number}", body)).id
+
+        orders = await asyncio.gather(*map(ask, range(20)))
+        # The same order as that of the API: no second one.
+        words = ("transfer", "standing", ACCOUNTS[0], ACCOUNTS[-1], "7", "EUR", *given)
+        status, said = await command(*words, "--key", "standing-0", MAKEGOOD_API_URL=bank.url)
+        assert (status, orders[0] in said, f"{due.isoformat()}: waiting" in said) == (0, True, True)
+        await asyncio.sleep((due - datetime.now(UTC)).total_seconds() + 0.02)
+        await bank.kill("orchestrator-0")
+        bank.revive("orchestrator-0")
+        for saga in orders:
+            async with asyncio.timeout(60):
+                while (found := await client.get(f"/sagas/{saga}"))["step"] != "pay.1":
+                    await asyncio.sleep(0.1)
+            (pay,) = found["steps"]
+            assert pay["legs"]["applied"] + pay["legs"]["refused"] <= 1
+        for saga in orders:
+            word = {"who": "ann", "why": "moved out"}
+            await client.order(f"/sagas/{saga}/cancel", f"cancel-{saga}", word)
+        report = await audited(bank)
+        for saga in orders:
+            page = await client.get(f"/sagas/{saga}/legs?step=pay")
+            ends.append(tuple(leg["reason"] or leg["state"] for leg in page["legs"]))
+    paid, refused = ("succeeded", "cancelled", "cancelled"), "insufficient_funds"
+    assert ends == [(refused, *paid[1:]) if n % 4 == 3 else paid for n in range(20)]
     assert (report.violations, report.counts.in_flight) == ([], 0)
     assert report.totals["EUR"].balances == OPENING_MINOR * len(ACCOUNTS)
 

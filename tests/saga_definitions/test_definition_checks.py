@@ -152,6 +152,12 @@ def test_two_steps_of_one_name_are_refused() -> None:
     assert refusal(move("a"), move("a")) == ("move.steps.a", "two steps have this name")
 
 
+def test_a_step_that_does_nothing_and_takes_something_back_is_refused() -> None:
+    place, reason = refusal(move("a", do=None), move("b"))
+    assert place == "move.steps.a.do"
+    assert "must be a command" in reason
+
+
 def test_a_step_without_undo_must_be_declared_irreversible() -> None:
     place, reason = refusal(move("a", undo=None))
     assert place == "move.steps.a"

@@ -292,6 +292,7 @@ def test_what_ships_can_be_started_and_stands_in_the_journal_with_its_plan() -> 
         "reversal",
         "scheduled_transfer",
         "split_transfer",
+        "standing_order",
         "transfer",
         "transfer_with_fee",
     )
