@@ -25,6 +25,7 @@ from messages.saga import (
     CompensationStarted,
     RecoverSaga,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaAccepted,
     SagaAnswer,
     SagaCompensated,
@@ -161,6 +162,8 @@ class Gateway:
                     event: SagaAnswer = seen.event
                     if isinstance(event, RecoveryRefused):
                         return Refused(event.reason, event.detail)
+                    if isinstance(event, RecoveryRepeated):
+                        return _news(event.state, event.reason, True, seen)
                     # What it led to stands in the same batch, right behind it.
                     news = _after(_news("parked", "", False, seen), await watch.next())
             except TimeoutError:

@@ -12,7 +12,7 @@ from litestar.params import FromPath
 
 from api.asking import AnyRequest, after_of, caller_of, choice_of, from_of, limit_of, strict_body
 from api.description import asked, documented, looked_up, searched
-from api.gateway import Gateway, Refused
+from api.gateway import Gateway, Refused, SagaNews
 from api.problems import Fault, Problem, invalid
 from api.schemas import (
     ActivityView,
@@ -262,8 +262,7 @@ async def signal_saga(
         reason=news.reason,
         as_of=position.format(news.place, news.next_offset),
     )
-    headers = {**no_store, "Idempotency-Replayed": "true"} if news.repeated else no_store
-    return Response(view, headers=headers)
+    return Response(view, headers=_headers(news))
 
 
 async def _recover(
@@ -284,7 +283,8 @@ async def _recover(
         )
     )
     if isinstance(news, Refused):
-        raise Problem("recovery-refused", news.detail, reason=news.reason)
+        kind = "idempotency-key-reused" if news.reason == "request_reused" else "recovery-refused"
+        raise Problem(kind, news.detail, reason=news.reason)
     view = RecoveryView(
         id=saga_id,
         action=action,
@@ -292,7 +292,11 @@ async def _recover(
         reason=news.reason,
         as_of=position.format(news.place, news.next_offset),
     )
-    return Response(view, headers=no_store)
+    return Response(view, headers=_headers(news))
+
+
+def _headers(news: SagaNews) -> dict[str, str]:
+    return {**no_store, "Idempotency-Replayed": "true"} if news.repeated else no_store
 
 
 def _filter(request: AnyRequest) -> SagaFilter:

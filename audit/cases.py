@@ -33,6 +33,7 @@ from messages.saga import (
     AnswerIgnored,
     CompensationStarted,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaCompensated,
     SagaCompleted,
     SagaParked,
@@ -59,7 +60,7 @@ _WITHOUT_SAGA: Final = (
     ParentAnswered,
     ChildRefused,
 )
-_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated, ParentAsked)
+_AFTERWARDS: Final = (*_WITHOUT_SAGA, StartRepeated, SignalRepeated, RecoveryRepeated, ParentAsked)
 _TAKEN_BACK_BY_NAME: Final = ("Debited", "Credited", "Claimed", "Locked")
 
 

@@ -256,7 +256,9 @@ def _fold(course: Course, world: World, happening: Happening) -> tuple[World, st
         world = world._replace(saga=saga, orders=orders or world.orders)
     problem = problem or wrong_with_happening(happening, world)
     if world.saga is not before:
-        world = world._replace(saga=with_due(world.saga, []))
+        # An operator who asks again asks under another name: who has asked before makes no moment.
+        saga = msgspec.structs.replace(world.saga, recoveries=())
+        world = world._replace(saga=with_due(saga, []))
     return world, problem
 
 

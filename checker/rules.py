@@ -16,6 +16,7 @@ from messages.saga import (
     CompensationStarted,
     RecoveryAccepted,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaCompensated,
     SagaCompleted,
     SagaEvent,
@@ -40,6 +41,7 @@ def wrong_with_event(course: Course, world: World, event: SagaEvent) -> str:
             | StartRepeated()
             | StartRefused()
             | RecoveryAccepted()
+            | RecoveryRepeated()
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()

@@ -108,7 +108,10 @@ RecoveryAction = Literal["retry", "compensate", "cancel"]
 
 
 class RecoverSaga(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoverSaga.v1"):
-    """An operator's request about a saga, with who asks and why; see `orchestrator.recovery`."""
+    """An operator's request about a saga, with who asks and why; see `orchestrator.recovery`.
+
+    The same `request_id` again gets the same answer.
+    """
 
     saga_id: SagaId
     request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -295,7 +298,8 @@ class SagaResumed(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaResum
 
 
 class RecoveryAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryAccepted.v1"):
-    """What an operator asked for is being done; the events behind it say what that was."""
+    """What an operator asked for is being done; the events behind it say what that was. `digest`
+    names what was asked for, to know a repetition; older events have none."""
 
     saga_id: str
     at_ms: int
@@ -303,6 +307,17 @@ class RecoveryAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.Reco
     action: RecoveryAction
     who: str
     why: str
+    digest: str = ""
+
+
+class RecoveryRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryRepeated.v1"):
+    """The same request again: answered with the saga as it stands."""
+
+    saga_id: str
+    at_ms: int
+    request_id: str
+    state: SagaState
+    reason: str = ""
 
 
 class RecoveryRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryRefused.v1"):
@@ -406,6 +421,7 @@ SagaEvent = (
     | SagaParked
     | SagaResumed
     | RecoveryAccepted
+    | RecoveryRepeated
     | RecoveryRefused
     | StepSkipped
     | StepWaiting
@@ -428,6 +444,7 @@ SagaAnswer = (
     | SagaParked
     | SagaResumed
     | RecoveryAccepted
+    | RecoveryRepeated
     | RecoveryRefused
     | StepWaiting
     | WaitEnded

@@ -19,6 +19,7 @@ from messages.saga import (
     CompensationStarted,
     RecoveryAccepted,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaCompensated,
     SagaCompleted,
     SagaEvent,
@@ -59,13 +60,17 @@ __all__ = ["DONE", "TIMED_OUT", "UNSURE", "StepProgress", "StepState"]
 REJECTED: Final = "rejected"
 """The reason of a step whose signal says no."""
 
+MAX_RECOVERIES: Final = 16
+"""Requests of operators that are remembered of one saga."""
+
 
 class Saga(msgspec.Struct, frozen=True, kw_only=True):
     """One saga. `reason`: why it turned back, or `PARTIAL`. `steps` is parallel to `plan.steps`.
 
     `deadline_at_ms` counts from the start, or from the end of the last wait. `signals`: request
-    id and digest of each signal that was accepted. `legs`: of the steps that have some, by name.
-    `parent`: the step that it is, and which of its attempts is to be answered.
+    id and digest of each signal that was accepted; `recoveries`: of operators' last requests.
+    `legs`: of the steps that have some, by name. `parent`: the step that it is, and which of its
+    attempts is to be answered.
     """
 
     id: str
@@ -83,6 +88,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     signals: tuple[tuple[str, str], ...] = ()
     parent: ParentStep | None = None
     legs: dict[str, Legs] = {}
+    recoveries: tuple[tuple[str, str], ...] = ()
 
     def at(self, node: Node) -> StepProgress:
         """How a step stands, or one leg of it."""
@@ -144,6 +150,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     finished_at_ms: int
     signals: tuple[tuple[str, str], ...] = ()
     parent: ParentStep | None = None
+    recoveries: tuple[tuple[str, str], ...] = ()
 
 
 class EventOutOfPlace(Exception):
@@ -210,6 +217,7 @@ def _begun(event: SagaEvent) -> Saga | None:
             | StartRefused()
             | AnswerIgnored()
             | RecoveryAccepted()
+            | RecoveryRepeated()
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()
@@ -267,6 +275,11 @@ def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
             return msgspec.structs.replace(
                 saga, state=event.state, parked_from="", parked_step="", parked_reason=""
             )
+        case RecoveryAccepted():
+            if not event.digest:
+                return saga
+            recoveries = (*saga.recoveries, (event.request_id, event.digest))[-MAX_RECOVERIES:]
+            return msgspec.structs.replace(saga, recoveries=recoveries)
         case ParentAsked():
             return msgspec.structs.replace(saga, parent=event.parent)
         case SagaStarted():
@@ -275,7 +288,7 @@ def _changed(saga: Saga, event: SagaEvent) -> Saga | None:
             StartRepeated()
             | StartRefused()
             | AnswerIgnored()
-            | RecoveryAccepted()
+            | RecoveryRepeated()
             | RecoveryRefused()
             | SignalRepeated()
             | SignalRefused()

@@ -2,11 +2,12 @@
 cancel it. Pure.
 
 None of it guesses: a retry keeps the effect id, so what was applied is not applied again; a saga is
-turned back only while nothing irreversible may have happened. Whatever is asked twice, or by two
-people at once, is refused the second time or does nothing new.
+turned back only while nothing irreversible may have happened. The same request again hears the
+same; what two people ask for at once is refused the second time or does nothing new.
 """
 
 from collections import Counter
+from hashlib import blake2b
 from typing import Final
 
 from messages.saga import (
@@ -15,11 +16,13 @@ from messages.saga import (
     RecoverSaga,
     RecoveryAccepted,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaEvent,
     SagaResumed,
     StepRefused,
     WaitEnded,
 )
+from messages.wire import encode
 from orchestrator.course import PIVOT_PASSED, Draft, advance, request
 from orchestrator.graph import Node, graph_of, leg_node
 from orchestrator.progress import Finished, Saga, nothing_irreversible
@@ -33,6 +36,20 @@ def recover(saga: Saga | Finished | None, message: RecoverSaga, now_ms: int) -> 
     """The events that follow from an operator's request: at least one."""
     if saga is None:
         return [_refused(message, now_ms, "saga_unknown", "no saga of this id is remembered")]
+    known = dict(saga.recoveries).get(message.request_id)
+    if known == _digest(message):
+        return [
+            RecoveryRepeated(
+                saga_id=message.saga_id,
+                at_ms=now_ms,
+                request_id=message.request_id,
+                state=saga.state,
+                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
+            )
+        ]
+    if known is not None:
+        detail = "this request was used with another content"
+        return [_refused(message, now_ms, "request_reused", detail)]
     if isinstance(saga, Finished) or saga.state in FINISHED:
         return [_refused(message, now_ms, "saga_finished", f"it is {saga.state}")]
     if message.action == "retry":
@@ -137,7 +154,13 @@ def _accepted(message: RecoverSaga, now_ms: int) -> RecoveryAccepted:
         action=message.action,
         who=message.who,
         why=message.why,
+        digest=_digest(message),
     )
+
+
+def _digest(message: RecoverSaga) -> str:
+    said = [message.action, message.who, message.why]
+    return blake2b(encode(said), digest_size=8).hexdigest()
 
 
 def _refused(message: RecoverSaga, now_ms: int, reason: str, detail: str) -> RecoveryRefused:

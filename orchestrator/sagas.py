@@ -130,6 +130,7 @@ class Sagas:
                 saga.finished_at_ms,
                 saga.signals,
                 saga.parent,
+                saga.recoveries,
             )
         )
 

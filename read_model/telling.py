@@ -125,6 +125,7 @@ _TOLD: Final[dict[str, Callable[[Fields], str]]] = {
         f"{e['verdict']} of {e['step']} by {e['who']} refused: {_why(e)}; nothing has changed"
     ),
     "RecoveryAccepted": lambda e: f"{e['action']} by {e['who']}: {e['why']}",
+    "RecoveryRepeated": lambda e: f"asked again; told that it is {' '.join(_standing(e))}",
     "RecoveryRefused": lambda e: (
         f"{e['action']} by {e['who']} ({e['why']}) refused: {_why(e)}; nothing has changed"
     ),

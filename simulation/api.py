@@ -22,6 +22,7 @@ from messages.saga import (
     RecoverSaga,
     RecoveryAccepted,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaAccepted,
     SignalAccepted,
     SignalRefused,
@@ -109,7 +110,7 @@ class Api:
 
         def answers(event: Any) -> bool:
             return (
-                isinstance(event, RecoveryAccepted | RecoveryRefused)
+                isinstance(event, RecoveryAccepted | RecoveryRepeated | RecoveryRefused)
                 and event.request_id == command.request_id
             )
 

@@ -196,10 +196,11 @@ class Callers:
                 who="operator",
                 why="simulation",
             )
-            try:
-                await rng.choice(self._apis).recover_saga(command)
-            except NoAnswer as error:
-                self._happened[error.why] += 1
+            for _ in range(rng.choice((1, 1, 2))):
+                try:
+                    await rng.choice(self._apis).recover_saga(command)
+                except NoAnswer as error:
+                    self._happened[error.why] += 1
 
     async def _decide(self, request: StartSaga) -> None:
         """Persons who approve, reject, forget, or are the same as the one who asks; and who say it

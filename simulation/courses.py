@@ -15,6 +15,7 @@ _CHANGES_NOTHING: Final = frozenset(
         "saga.StartRepeated",
         "saga.StartRefused",
         "saga.AnswerIgnored",
+        "saga.RecoveryRepeated",
         "saga.RecoveryRefused",
         "saga.SignalRepeated",
         "saga.SignalRefused",

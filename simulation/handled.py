@@ -28,6 +28,7 @@ _DECIDED: Final = frozenset(
         "saga.StartRepeated",
         "saga.StartRefused",
         "saga.RecoveryAccepted",
+        "saga.RecoveryRepeated",
         "saga.RecoveryRefused",
         "saga.SignalAccepted",
         "saga.SignalRepeated",

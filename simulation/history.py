@@ -35,6 +35,7 @@ _TOLD: Final = frozenset(
         "SagaParked",
         "SagaResumed",
         "RecoveryAccepted",
+        "RecoveryRepeated",
         "RecoveryRefused",
         "StepWaiting",
         "WaitEnded",

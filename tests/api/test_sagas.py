@@ -72,9 +72,16 @@ async def test_a_parked_transfer_is_retried_and_completes_once(impatient: Bank) 
     saga_id = await bank.park(rich, poor, 300)
     found = (await bank.client.get(f"/sagas/{saga_id}")).json()
     assert (found["reason"], found["step"]) == ("effect_expired", "debit")
-    answer = await bank.post(f"/sagas/{saga_id}/retry", BY)
+    answer = await bank.post(f"/sagas/{saga_id}/retry", BY, "ann-1")
     assert answer.status_code == 200, answer.text
     assert answer.json()["state"] == "running"
+    assert "Idempotency-Replayed" not in answer.headers
+    same = await bank.post(f"/sagas/{saga_id}/retry", BY, "ann-1")
+    assert (same.status_code, same.json()["state"]) == (200, "running")
+    assert same.headers["Idempotency-Replayed"] == "true"
+    other = await bank.post(f"/sagas/{saga_id}/retry", {**BY, "why": "another"}, "ann-1")
+    assert other.status_code == 422
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
     again = await bank.post(f"/sagas/{saga_id}/retry", BY)
     assert (again.status_code, again.json()["reason"]) == (409, "saga_not_parked")
     bank.accounts.own(frozenset((0, 1)))

@@ -6,6 +6,7 @@ the journal does, and must give the same saga.
 """
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from messages.saga import (
@@ -15,6 +16,7 @@ from messages.saga import (
     RecoveryAccepted,
     RecoveryAction,
     RecoveryRefused,
+    RecoveryRepeated,
     SagaCompensated,
     SagaCompleted,
     SagaEvent,
@@ -52,6 +54,8 @@ START_MS = 1_000_000
 
 Move = SagaInput | int
 
+_numbers = count(1)
+
 
 def start(definition: str = "transfer", **params: Any) -> StartSaga:
     return StartSaga(
@@ -81,8 +85,12 @@ def undo_declined(step: str, reason: str, attempt: int = 1) -> StepDeclined:
     return StepDeclined(saga_id=SAGA, step=step, direction="undo", attempt=attempt, reason=reason)
 
 
-def operator(action: RecoveryAction, who: str = "ann") -> RecoverSaga:
-    return RecoverSaga(saga_id=SAGA, request_id="o1", action=action, who=who, why="ticket 7")
+def operator(
+    action: RecoveryAction, who: str = "ann", request_id: str = "", why: str = "ticket 7"
+) -> RecoverSaga:
+    """A request of its own, unless it is named."""
+    request_id = request_id or f"o{next(_numbers)}"
+    return RecoverSaga(saga_id=SAGA, request_id=request_id, action=action, who=who, why=why)
 
 
 def signal(
@@ -136,6 +144,8 @@ def line(event: SagaEvent) -> str:
             return f"resumed: {event.state}"
         case RecoveryAccepted():
             return f"{event.action} accepted: {event.who}, {event.why}"
+        case RecoveryRepeated():
+            return f"repeated: {event.state}" + (f", {event.reason}" if event.reason else "")
         case RecoveryRefused():
             return f"{event.action} refused: {event.reason}"
         case StepSkipped():

@@ -4,6 +4,7 @@ import pytest
 
 from messages.plan import Retry
 from messages.saga import RecoveryAction
+from orchestrator.progress import MAX_RECOVERIES
 from tests.orchestrator.graphs import graph, node
 from tests.orchestrator.saga_scenario import (
     SAGA,
@@ -63,6 +64,40 @@ def test_two_operators_at_once_retry_once() -> None:
     asked = len(scenario.requests("credit"))
     scenario.when(operator("retry", "bob")).then("retry refused: saga_not_parked")
     assert len(scenario.requests("credit")) == asked
+
+
+def test_the_same_request_again_hears_how_the_saga_stands() -> None:
+    scenario = parked_at_the_pivot().given(operator("retry", request_id="r"))
+    attempt = scenario.requests("credit")[-1].attempt
+    scenario.when(operator("retry", request_id="r")).then("repeated: running")
+    scenario.given(declined("credit", "effect_expired", attempt))
+    # It was heard once: whoever wants another try asks anew.
+    scenario.when(operator("retry", request_id="r")).then("repeated: parked, effect_expired")
+    assert scenario.requests("credit")[-1].attempt == attempt
+    scenario.given(operator("retry"), applied("credit", attempt + 1))
+    scenario.when(operator("retry", request_id="r")).then("repeated: completed")
+
+
+def test_a_request_is_not_used_for_something_else() -> None:
+    scenario = parked_at_the_pivot().given(operator("retry", request_id="r"))
+    for other in (
+        operator("retry", "bob", request_id="r"),
+        operator("retry", request_id="r", why="ticket 8"),
+        operator("cancel", request_id="r"),
+    ):
+        scenario.when(other).then(f"{other.action} refused: request_reused")
+
+
+def test_the_last_requests_are_remembered() -> None:
+    scenario = parked_at_the_pivot()
+    for number in range(MAX_RECOVERIES + 1):
+        scenario.given(operator("retry", request_id=f"r{number}"))
+        attempt = scenario.requests("credit")[-1].attempt
+        scenario.given(declined("credit", "effect_expired", attempt))
+    scenario.when(operator("cancel", request_id="r1")).then("cancel refused: request_reused")
+    scenario.when(operator("retry", request_id="r0")).then(
+        "retry accepted: ann, ticket 7", "resumed: running", f"credit asked ({attempt + 1})"
+    )
 
 
 @pytest.mark.parametrize("action", ["retry", "compensate"])

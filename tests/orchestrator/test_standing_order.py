@@ -120,7 +120,8 @@ class Run:
         self._fold(self.machine, self.machine.decide(message, self.now_ms))
 
     def say(self, action: RecoveryAction) -> None:
-        self.ask(RecoverSaga(saga_id=SAGA, request_id="o", action=action, who="ann", why="enough"))
+        name = f"o{len(self.events)}"
+        self.ask(RecoverSaga(saga_id=SAGA, request_id=name, action=action, who="ann", why="enough"))
 
     def deliver(self, at: int = 0, *, keep: bool = False) -> None:
         topic, value = self.waiting[at] if keep else self.waiting.pop(at)
