@@ -34,6 +34,8 @@ log_event = structlog.get_logger("journal.opening")
 _READ_RECORDS = 5000
 _ASKED_TIMES = 40
 """Over a minute."""
+_HEARD_OF_TIMES = 50
+"""5 s."""
 
 
 class JournalCorrupt(Exception):
@@ -81,12 +83,11 @@ async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
     """Raises PartitionsChanged when input and journal do not match, or changed since the first
     record of the journal was written."""
     journal, inputs = service.topics.journal, service.topics.input
-    found = await log.partitions(journal)
     for topic in (journal, inputs):
-        count = await log.partitions(topic)
+        count = await _partitions(log, topic)
         if count != service.partitions:
             raise PartitionsChanged(topic, service.partitions, count)
-    for partition in range(found):
+    for partition in range(service.partitions):
         place = service.topics.journal_at(partition)
         first, end = await log.bounds(place)
         if first >= end:
@@ -94,6 +95,15 @@ async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
         opened = await _first_opened(log, service, place, first, end)
         if opened is not None and opened.partitions != service.partitions:
             raise PartitionsChanged(journal, opened.partitions, service.partitions)
+
+
+async def _partitions(log: Log, topic: str) -> int:
+    """How many the topic has. One that was just made is not known to every broker at once."""
+    for _ in range(_HEARD_OF_TIMES):
+        if count := await log.partitions(topic):
+            return count
+        await asyncio.sleep(0.1)
+    return 0
 
 
 async def _first_opened(

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from journal.log import Place
+from journal.opening import check_partitions
 from journal.processor import HOLD_MS, Ending
 from journal.service import Tuning
 from tests.journal.toy import (
@@ -320,3 +321,18 @@ async def test_the_log_is_told_the_time_that_was_decided_with():
         land(INPUT, [request(Add(key="k"))])
         await until(lambda: total(log) == 1)
     assert seen == [None, 123_456, 123_456]
+
+
+async def test_a_topic_that_a_broker_has_not_heard_of_yet_is_waited_for():
+    log = await toy_log()
+    known = log.partitions
+    asked = 0
+
+    async def late(topic: str) -> int:
+        nonlocal asked
+        asked += 1
+        return 0 if asked < 3 else await known(topic)
+
+    log.partitions = late
+    await check_partitions(log, toy())
+    assert asked > 3
