@@ -82,7 +82,7 @@ class Ledger:
         return (
             self._accounts == other._accounts
             and self._memory.clock_ms == other._memory.clock_ms
-            and self._memory.remembered() == other._memory.remembered()
+            and self._memory.kept() == other._memory.kept()
         )
 
     def decide(self, command: AccountCommand, now_ms: int) -> AccountEvent:
@@ -178,7 +178,7 @@ class Ledger:
         issued_at_ms: int = 0,
     ) -> None:
         account = self._accounts.get(event.account_id)
-        self._memory.remember(
+        self._memory.put_last(
             event.effect_id,
             Remembered(
                 event.account_id if account is None else account.account_id,
@@ -194,7 +194,7 @@ class Ledger:
         """The state as of this call in chunks of about 64 KiB of JSON, at least one; they are
         encoded as they are asked for, while the ledger may change on."""
         accounts = list(self._accounts.values())
-        return _chunks(self._memory.clock_ms, accounts, self._memory.entries())
+        return _chunks(self._memory.clock_ms, accounts, self._memory.frozen())
 
     def restore(self, chunk: bytes) -> None:
         """Take in one chunk of `snapshot`; chunks come in any order, before any event.
@@ -205,7 +205,7 @@ class Ledger:
         part = _chunk_decoder.decode(chunk)
         for account in part.accounts:
             self._accounts[account.account_id] = account
-        self._memory.restore(part.clock_ms, part.effects)
+        self._memory.take_in(part.clock_ms, part.effects)
 
 
 def _turned_a_saga_away(event: CommandRefused) -> bool:

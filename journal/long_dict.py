@@ -1,30 +1,31 @@
 """A dict for what a partition remembers for days: by the million, in the order of arrival.
 
-Nothing that it does holds the event loop for long: it is made of many small dicts, so none grows
-by a million entries at once, and a snapshot of it is a view that copies an entry only when that
-changes. Forgetting takes the first entry, in constant time.
+Nothing that it does holds the event loop for long: it never grows at once (`parted_dict.py`), and a
+snapshot of it is a view that copies an entry only when that changes. Forgetting takes the first
+entry, in constant time.
 """
 
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, Generic, TypeVar, cast
 
+from journal.parted_dict import PartedDict
+
 V = TypeVar("V")
 
-_PARTS: Final = 64
 SEGMENT: Final = 1024
 
 
-class LongDict(MutableMapping[str, V]):
+class LongDict(PartedDict[str, V]):
     """As a dict: an entry keeps its place when its value changes, and gets the last place when it
     was deleted before. `segment`: so many ids of the order are kept together; a full segment never
     changes, so views share it."""
 
     def __init__(self, segment: int = SEGMENT) -> None:
+        super().__init__()
         self._segment = segment
-        self._parts: list[dict[str, V]] = [{} for _ in range(_PARTS)]
         self._order: deque[list[str]] = deque([[]])
         self._at = 0
         """Where the order begins within its first segment."""
@@ -33,32 +34,38 @@ class LongDict(MutableMapping[str, V]):
         place that it has, if it has one."""
         self._views: list[weakref.ref[Frozen[V]]] = []
 
-    def __getitem__(self, name: str) -> V:
-        return self._parts[hash(name) % _PARTS][name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parts[hash(name) % _PARTS]
-
-    def __setitem__(self, name: str, value: V) -> None:
-        part = self._parts[hash(name) % _PARTS]
-        if name not in part:
+    def __setitem__(self, key: str, value: V) -> None:
+        part = self._part(key)
+        if key not in part:
             last = self._order[-1]
             if len(last) == self._segment:
                 self._order.append(last := [])
-            last.append(name)
+            last.append(key)
         elif self._views:
-            self._keep(name, part[name])
-        part[name] = value
+            self._keep(key, part[key])
+        part[key] = value
 
-    def __delitem__(self, name: str) -> None:
-        value = self._parts[hash(name) % _PARTS].pop(name)
+    def __delitem__(self, key: str) -> None:
+        value = self._part(key).pop(key)
         if self._views:
-            self._keep(name, value)
-        self._left[name] = self._left.get(name, 0) + 1
+            self._keep(key, value)
+        self._left[key] = self._left.get(key, 0) + 1
         self._pass_over()
 
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
+    def put_last(self, key: str, value: V) -> None:
+        """In the last place, wherever it was before."""
+        if key in self:
+            del self[key]
+        self[key] = value
+
+    def clear(self) -> None:
+        if self._views:
+            for key, value in self.items():
+                self._keep(key, value)
+        for part in self._parts:
+            part.clear()
+        self._order, self._at = deque([[]]), 0
+        self._left.clear()
 
     def __iter__(self) -> Iterator[str]:
         return _standing(self._order, self._at, self._left)

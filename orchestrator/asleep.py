@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from journal.parted_dict import PartedDict
 from messages.plan import Plan
 from orchestrator.progress import Saga, next_due_ms
 
@@ -24,7 +25,6 @@ MAX_ROW_BYTES: Final = 4 * 1024
 """A saga that is larger stays awake, for a block has to be decoded whole."""
 _MAX_LEGS: Final = 128
 """With more it is larger than that anyway."""
-_PARTS: Final = 64
 NO_PLAN: Final = Plan("", 0, 0, ())
 
 _encoder = msgspec.json.Encoder()
@@ -69,33 +69,14 @@ class Block(NamedTuple):
         ]
 
 
-class _BlockOf:
-    """In which block a saga is, by the hash of its id, which is all that is kept of it. Many small
-    dicts: one of a million entries holds the loop for 30 ms or more when it grows."""
-
-    def __init__(self) -> None:
-        self._parts: list[dict[int, int]] = [{} for _ in range(_PARTS)]
-
-    def get(self, saga_id: str) -> int | None:
-        key = hash(saga_id)
-        return self._parts[key % _PARTS].get(key)
-
-    def put(self, saga_id: str, number: int) -> None:
-        key = hash(saga_id)
-        self._parts[key % _PARTS][key] = number
-
-    def drop(self, saga_id: str) -> None:
-        key = hash(saga_id)
-        del self._parts[key % _PARTS][key]
-
-
 class Asleep:
     """Sleeping sagas by id. A saga is in a block, or, loose, among those that came last."""
 
     def __init__(self) -> None:
         self._loose: dict[str, Saga] = {}
         self._blocks: dict[int, Block] = {}
-        self._block_of = _BlockOf()
+        self._block_of = PartedDict[int, int]()
+        """By the hash of a saga's id, which is all that is kept of it."""
         self._due: list[tuple[int, _Key]] = []
         self._numbers = 0
         self._count = 0
@@ -118,7 +99,7 @@ class Asleep:
         saga = self._loose.get(saga_id)
         if saga is not None or not self._count:
             return saga
-        number = self._block_of.get(saga_id)
+        number = self._block_of.get(hash(saga_id))
         if number is None:
             return None
         sagas = self._blocks[number].sagas()
@@ -186,7 +167,7 @@ class Asleep:
         far: dict[int, Saga] = {}
         for saga in self._loose.values():
             # Of two ids with one hash, which nobody will ever see, the second stays loose.
-            if sleeps(saga, at_ms) and self._block_of.get(saga.id) is None:
+            if sleeps(saga, at_ms) and hash(saga.id) not in self._block_of:
                 far.setdefault(hash(saga.id), saga)
         for part in _by_plan(far.values()):
             for first in range(0, len(part) - BLOCK + 1, BLOCK):
@@ -197,7 +178,7 @@ class Asleep:
         block = self._blocks[number] = _packed(sagas)
         heapq.heappush(self._due, (block.due_ms, (number, "")))
         for saga in sagas:
-            self._block_of.put(saga.id, number)
+            self._block_of[hash(saga.id)] = number
             self._loose.pop(saga.id, None)
         self._drop_stale()
 
@@ -210,7 +191,7 @@ class Asleep:
     def _loosen(self, number: int, sagas: Sequence[Saga], of: Sequence[Saga]) -> None:
         """Take `sagas` out of the block, which holds the sagas `of`."""
         for saga in sagas:
-            self._block_of.drop(saga.id)
+            del self._block_of[hash(saga.id)]
             self._add_loose(saga)
         left = [saga for saga in of if saga.id not in self._loose]
         del self._blocks[number]

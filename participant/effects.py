@@ -12,7 +12,7 @@ from typing import Final, Literal, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from journal.long_dict import LongDict
+from journal.aging_dict import AgingDict
 from messages.fingerprint import fingerprint
 from messages.identity import Direction
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN, Enquire, StepCommand
@@ -23,7 +23,6 @@ from participant.outcomes import Applied, Declined, Outcome, Unknown
 MAX_SKEW_MS: Final = 5 * 60 * 1_000
 """How far a sender's clock may be ahead of ours."""
 
-FORGOTTEN_PER_EVENT: Final = 4
 SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
 
 _DETAILS: Final = {
@@ -162,10 +161,12 @@ class Effects:
         self._max_under_way = max_under_way
         self._enquirable = enquirable
         self.under_way: dict[str, UnderWay] = {}
-        self.known = LongDict[Known]()
-        self.clock_ms = 0
-        self._in_order = True
-        self._latest_ms = 0
+        self.known = AgingDict[Known](horizon_ms + MAX_SKEW_MS)
+
+    @property
+    def clock_ms(self) -> int:
+        """The latest `at_ms` of the events folded."""
+        return self.known.clock_ms
 
     def decide(
         self, command: StepCommand, key: str, now_ms: int, *, lasting: bool = True
@@ -174,9 +175,7 @@ class Effects:
         may stay under way, so that there must be room for it."""
         now_ms = max(now_ms, self.clock_ms)
         at = self.under_way.get(command.effect_id)
-        known = self.known.get(command.effect_id)
-        if known is not None and self._is_forgotten(known, now_ms):
-            known = None
+        known = self.known.recall(command.effect_id, now_ms)
         if isinstance(command, Enquire):
             return self._enquired(command, key, now_ms, at, known)
         number = fingerprint(command)
@@ -203,9 +202,7 @@ class Effects:
 
     def _nothing_to_undo(self, command: StepCommand, key: str, now_ms: int) -> EffectTold | None:
         """The answer to a compensation that the handler need not hear of; None if it must."""
-        forward = self.under_way.get(command.undoes) or self.known.get(command.undoes)
-        if isinstance(forward, Known) and self._is_forgotten(forward, now_ms):
-            forward = None
+        forward = self.under_way.get(command.undoes) or self.known.recall(command.undoes, now_ms)
         if forward is None:
             expired = self._is_expired(command, now_ms)
         else:
@@ -242,24 +239,11 @@ class Effects:
             return None
         return settled(at.begun, at.attempt, outcome, max(now_ms, self.clock_ms))
 
-    @property
-    def remembered(self) -> dict[str, Known]:
-        """`known` without what is forgotten and only waits to be dropped."""
-        return {
-            effect_id: known
-            for effect_id, known in self.known.items()
-            if not self._is_forgotten(known, self.clock_ms)
-        }
-
     def _is_expired(self, command: StepCommand, now_ms: int) -> bool:
         return now_ms - command.issued_at_ms >= self._horizon_ms
 
-    def _is_forgotten(self, known: Known, now_ms: int) -> bool:
-        return known.at_ms + self._horizon_ms + MAX_SKEW_MS <= now_ms
-
     def evolve(self, event: EffectEvent) -> None:
-        self.clock_ms = max(self.clock_ms, event.at_ms)
-        self._forget()
+        self.known.advance(event.at_ms)
         match event:
             case EffectBegun():
                 # The record's buffer must not be kept for it.
@@ -283,8 +267,8 @@ class Effects:
     def _turned_away(self, event: EffectTold) -> None:
         """The saga may end with this refusal: a copy of the command, which would be done once the
         clock has caught up or there is room, must find it. It lives as long as the command."""
-        known = self.known.pop(event.effect_id, None)
-        if known is None or known.outcome != "unknown" or self._is_forgotten(known, self.clock_ms):
+        known = self.known.recall(event.effect_id)
+        if known is None or known.outcome != "unknown":
             known = Known(
                 fingerprint=event.fingerprint,
                 attempt=event.attempt,
@@ -294,7 +278,8 @@ class Effects:
                 reason=event.reason,
                 detail=event.detail,
             )
-        self.known[event.effect_id] = replace(known, attempt=max(known.attempt, event.attempt))
+        known = replace(known, attempt=max(known.attempt, event.attempt))
+        self.known.put_last(event.effect_id, known)
 
     def _bar(self, event: EffectTold) -> None:
         """The saga takes a refusal that it was told for final: a command that was overtaken by the
@@ -333,27 +318,7 @@ class Effects:
             voided, fingerprint=event.fingerprint, attempt=event.attempt, outcome="applied"
         )
         for effect_id, known in ((event.voids, voided), (event.effect_id, applied)):
-            self.known.pop(effect_id, None)
-            self.known[effect_id] = known
-
-    def _forget(self) -> None:
-        if not self._in_order:
-            entries = sorted(self.known.items(), key=lambda entry: entry[1].at_ms)
-            self.known = LongDict[Known]()
-            self.known.update(entries)
-            self._in_order = True
-        for _ in range(FORGOTTEN_PER_EVENT):
-            effect_id = self.known.first()
-            if effect_id is None:
-                return
-            oldest = self.known[effect_id]
-            if oldest.at_ms > self.clock_ms:
-                # From the future, perhaps far off: the others must not wait behind it.
-                self.known[effect_id] = self.known.pop(effect_id)
-            elif self._is_forgotten(oldest, self.clock_ms):
-                del self.known[effect_id]
-            else:
-                return
+            self.known.put_last(effect_id, known)
 
     def snapshot(self) -> Iterable[bytes]:
         """The state as of this call, in chunks of about 64 KiB."""
@@ -362,13 +327,8 @@ class Effects:
     def restore(self, chunk: bytes) -> None:
         """Take in one chunk of `snapshot`; chunks come in any order, before any event."""
         part = _chunks.decode(chunk)
-        self.clock_ms = max(self.clock_ms, part.clock_ms)
         self.under_way.update(part.under_way)
-        for effect_id, known in part.known:
-            # Chunks that come as they were written need no sorting.
-            self._in_order = self._in_order and known.at_ms >= self._latest_ms
-            self._latest_ms = max(self._latest_ms, known.at_ms)
-            self.known[effect_id] = known
+        self.known.take_in(part.clock_ms, part.known)
 
 
 def _packed(

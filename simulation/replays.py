@@ -26,9 +26,9 @@ def state_of(machine: Machine[Any, Any]) -> object:
         return machine.ledger
     if isinstance(machine, ClaimsMachine):
         effects = machine.effects
-        return machine.quotas, machine.locks, effects.remembered, _under_way(effects)
+        return machine.quotas, machine.locks, effects.known.kept(), _under_way(effects)
     if isinstance(machine, EffectMachine):
-        return machine.effects.under_way, machine.effects.remembered
+        return machine.effects.under_way, machine.effects.known.kept()
     assert isinstance(machine, SagaMachine)
     machine.sagas.get("")
     sagas = machine.sagas

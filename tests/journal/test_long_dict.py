@@ -28,6 +28,17 @@ class AsADict(RuleBasedStateMachine):
     def pop(self, name: str) -> None:
         assert self.long.pop(name, None) == self.model.pop(name, None)
 
+    @rule(name=IDS, value=st.integers())
+    def put_last(self, name: str, value: int) -> None:
+        self.long.put_last(name, value)
+        self.model.pop(name, None)
+        self.model[name] = value
+
+    @rule()
+    def clear(self) -> None:
+        self.long.clear()
+        self.model.clear()
+
     @rule()
     def forget_the_first(self) -> None:
         first = self.long.first()
@@ -49,6 +60,8 @@ class AsADict(RuleBasedStateMachine):
         assert list(self.long.items()) == list(self.model.items())
         assert self.long.first() == next(iter(self.model), None)
         assert len(self.long) == len(self.model)
+        assert self.long.get("id1", 7) == self.model.get("id1", 7)
+        assert ("id2" in self.long) is ("id2" in self.model)
         assert self.long == self.model
         for view, entries in self.views:
             assert list(view) == entries
