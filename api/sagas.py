@@ -253,8 +253,7 @@ async def signal_saga(
         )
     )
     if isinstance(news, Refused):
-        kind = "idempotency-key-reused" if news.reason == "request_reused" else "signal-refused"
-        raise Problem(kind, news.detail, reason=news.reason)
+        raise _problem("signal-refused", news)
     view = SignalView(
         id=saga_id,
         signal=signal,
@@ -283,8 +282,7 @@ async def _recover(
         )
     )
     if isinstance(news, Refused):
-        kind = "idempotency-key-reused" if news.reason == "request_reused" else "recovery-refused"
-        raise Problem(kind, news.detail, reason=news.reason)
+        raise _problem("recovery-refused", news)
     view = RecoveryView(
         id=saga_id,
         action=action,
@@ -293,6 +291,12 @@ async def _recover(
         as_of=position.format(news.place, news.next_offset),
     )
     return Response(view, headers=_headers(news))
+
+
+def _problem(kind: str, refused: Refused) -> Problem:
+    reused = refused.reason == "request_reused"
+    kind = "idempotency-key-reused" if reused else kind
+    return Problem(kind, refused.detail, reason=refused.reason)
 
 
 def _headers(news: SagaNews) -> dict[str, str]:

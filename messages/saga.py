@@ -167,7 +167,7 @@ class SagaAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SagaAcce
     request_id: str
 
 
-class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
+class _Repeated(msgspec.Struct, frozen=True, kw_only=True):
     """The same request again: answered with the saga as it stands."""
 
     saga_id: str
@@ -175,6 +175,10 @@ class StartRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRe
     request_id: str
     state: SagaState
     reason: str = ""
+
+
+class StartRepeated(_Repeated, frozen=True, kw_only=True, tag="saga.StartRepeated.v1"):
+    """See `StartSaga`."""
 
 
 class StartRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.StartRefused.v1"):
@@ -310,14 +314,8 @@ class RecoveryAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.Reco
     digest: str = ""
 
 
-class RecoveryRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryRepeated.v1"):
-    """The same request again: answered with the saga as it stands."""
-
-    saga_id: str
-    at_ms: int
-    request_id: str
-    state: SagaState
-    reason: str = ""
+class RecoveryRepeated(_Repeated, frozen=True, kw_only=True, tag="saga.RecoveryRepeated.v1"):
+    """See `RecoverSaga`."""
 
 
 class RecoveryRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.RecoveryRefused.v1"):
@@ -383,14 +381,8 @@ class SignalAccepted(msgspec.Struct, frozen=True, kw_only=True, tag="saga.Signal
     payload: dict[str, Any] = {}
 
 
-class SignalRepeated(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalRepeated.v1"):
-    """The same request again: answered with the saga as it stands."""
-
-    saga_id: str
-    at_ms: int
-    request_id: str
-    state: SagaState
-    reason: str = ""
+class SignalRepeated(_Repeated, frozen=True, kw_only=True, tag="saga.SignalRepeated.v1"):
+    """See `SignalSaga`."""
 
 
 class SignalRefused(msgspec.Struct, frozen=True, kw_only=True, tag="saga.SignalRefused.v1"):

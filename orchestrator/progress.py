@@ -152,6 +152,11 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     parent: ParentStep | None = None
     recoveries: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def standing(self) -> str:
+        """As of a saga that is not finished."""
+        return self.reason
+
 
 class EventOutOfPlace(Exception):
     """An event of a saga that was never started: the journal before it is incomplete."""

@@ -7,7 +7,6 @@ same; what two people ask for at once is refused the second time or does nothing
 """
 
 from collections import Counter
-from hashlib import blake2b
 from typing import Final
 
 from messages.saga import (
@@ -22,10 +21,10 @@ from messages.saga import (
     StepRefused,
     WaitEnded,
 )
-from messages.wire import encode
 from orchestrator.course import PIVOT_PASSED, Draft, advance, request
 from orchestrator.graph import Node, graph_of, leg_node
 from orchestrator.progress import Finished, Saga, nothing_irreversible
+from orchestrator.repetition import REUSED, digest, repeated
 
 NOT_ASKED: Final = "it was not asked for yet"
 """Of a leg that is given up, unlike one that a person cancels after it has begun."""
@@ -38,18 +37,9 @@ def recover(saga: Saga | Finished | None, message: RecoverSaga, now_ms: int) -> 
         return [_refused(message, now_ms, "saga_unknown", "no saga of this id is remembered")]
     known = dict(saga.recoveries).get(message.request_id)
     if known == _digest(message):
-        return [
-            RecoveryRepeated(
-                saga_id=message.saga_id,
-                at_ms=now_ms,
-                request_id=message.request_id,
-                state=saga.state,
-                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
-            )
-        ]
+        return [repeated(RecoveryRepeated, saga, message, now_ms)]
     if known is not None:
-        detail = "this request was used with another content"
-        return [_refused(message, now_ms, "request_reused", detail)]
+        return [_refused(message, now_ms, *REUSED)]
     if isinstance(saga, Finished) or saga.state in FINISHED:
         return [_refused(message, now_ms, "saga_finished", f"it is {saga.state}")]
     if message.action == "retry":
@@ -159,8 +149,7 @@ def _accepted(message: RecoverSaga, now_ms: int) -> RecoveryAccepted:
 
 
 def _digest(message: RecoverSaga) -> str:
-    said = [message.action, message.who, message.why]
-    return blake2b(encode(said), digest_size=8).hexdigest()
+    return digest(message.action, message.who, message.why)
 
 
 def _refused(message: RecoverSaga, now_ms: int, reason: str, detail: str) -> RecoveryRefused:

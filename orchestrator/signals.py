@@ -5,7 +5,6 @@ other one is refused and changes nothing. Where a definition demands another per
 started the saga, that is held here, so no way in can pass it by.
 """
 
-from hashlib import blake2b
 from typing import Final
 
 from messages.saga import (
@@ -16,10 +15,10 @@ from messages.saga import (
     SignalRepeated,
     SignalSaga,
 )
-from messages.wire import encode
 from orchestrator.course import Draft, advance
 from orchestrator.graph import Node, graph_of
 from orchestrator.progress import Finished, Saga
+from orchestrator.repetition import REUSED, digest, repeated
 
 SIGNAL_TIMEOUT: Final = "signal_timeout"
 """The reason of a step whose signal did not come in time."""
@@ -27,29 +26,20 @@ SIGNAL_TIMEOUT: Final = "signal_timeout"
 
 def take_signal(saga: Saga | Finished | None, message: SignalSaga, now_ms: int) -> list[SagaEvent]:
     """The events that follow from a signal: at least one."""
-    digest = _digest(message)
+    said = digest(message.signal, message.verdict, message.who, message.why, message.payload)
     if saga is None:
         return [_refused(message, now_ms, "saga_unknown", "no saga of this id is remembered")]
     known = dict(saga.signals).get(message.request_id)
-    if known == digest:
-        return [
-            SignalRepeated(
-                saga_id=message.saga_id,
-                at_ms=now_ms,
-                request_id=message.request_id,
-                state=saga.state,
-                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
-            )
-        ]
+    if known == said:
+        return [repeated(SignalRepeated, saga, message, now_ms)]
     if known is not None:
-        detail = "this request was used with another content"
-        return [_refused(message, now_ms, "request_reused", detail)]
+        return [_refused(message, now_ms, *REUSED)]
     if isinstance(saga, Finished) or saga.state in FINISHED:
         return [_refused(message, now_ms, "saga_finished", f"it is {saga.state}")]
-    return _decide(saga, message, digest, now_ms)
+    return _decide(saga, message, said, now_ms)
 
 
-def _decide(saga: Saga, message: SignalSaga, digest: str, now_ms: int) -> list[SagaEvent]:
+def _decide(saga: Saga, message: SignalSaga, said: str, now_ms: int) -> list[SagaEvent]:
     node = graph_of(saga.plan).by_name.get(message.signal)
     if node is None or node.step.wait is None or node.until:
         return [_refused(message, now_ms, "signal_unknown", "no step waits for this signal")]
@@ -70,7 +60,7 @@ def _decide(saga: Saga, message: SignalSaga, digest: str, now_ms: int) -> list[S
             step=message.signal,
             verdict=message.verdict,
             who=message.who,
-            digest=digest,
+            digest=said,
             state=saga.state,
             still_waiting=saga.waiting_beside(message.signal),
             why=message.why,
@@ -88,11 +78,6 @@ def _is_barred(saga: Saga, node: Node, who: str) -> bool:
     barred = saga.params.get(node.not_by[-1])
     # Who can't be told apart from the other is taken for the same.
     return type(barred) is not str or who.casefold() == barred.casefold()
-
-
-def _digest(message: SignalSaga) -> str:
-    said = [message.signal, message.verdict, message.who, message.why, message.payload]
-    return blake2b(encode(said), digest_size=8).hexdigest()
 
 
 def _refused(message: SignalSaga, now_ms: int, reason: str, detail: str) -> SignalRefused:

@@ -7,6 +7,7 @@ from messages.identity import fingerprint
 from messages.saga import SagaEvent, SagaStarted, StartRefused, StartRepeated, StartSaga
 from orchestrator.course import Draft, advance
 from orchestrator.progress import Finished, Saga, foresee
+from orchestrator.repetition import repeated
 from saga_definitions.dsl import Definition
 from saga_definitions.registry import Registry
 
@@ -48,15 +49,7 @@ def start(
     if saga is not None:
         if saga.fingerprint != digest(message.definition, message.params):
             return refused("idempotency_key_reused", "this key was used with another body")
-        return [
-            StartRepeated(
-                saga_id=message.saga_id,
-                at_ms=now_ms,
-                request_id=message.request_id,
-                state=saga.state,
-                reason=saga.reason if isinstance(saga, Finished) else saga.standing,
-            )
-        ]
+        return [repeated(StartRepeated, saga, message, now_ms)]
     if is_ahead(message.issued_at_ms, now_ms):
         return refused("clock_ahead", "issued in the future: a sender's clock is wrong")
     if is_expired(message.issued_at_ms, now_ms, conditions.memory_horizon_ms):
