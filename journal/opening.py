@@ -35,7 +35,6 @@ _READ_RECORDS = 5000
 _ASKED_TIMES = 40
 """Over a minute."""
 _HEARD_OF_TIMES = 50
-"""5 s."""
 
 
 class JournalCorrupt(Exception):
@@ -84,7 +83,7 @@ async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
     record of the journal was written."""
     journal, inputs = service.topics.journal, service.topics.input
     for topic in (journal, inputs):
-        count = await _partitions(log, topic)
+        count = await partitions_of(log, topic)
         if count != service.partitions:
             raise PartitionsChanged(topic, service.partitions, count)
     for partition in range(service.partitions):
@@ -97,8 +96,9 @@ async def check_partitions(log: Log, service: Service[Any, Any]) -> None:
             raise PartitionsChanged(journal, opened.partitions, service.partitions)
 
 
-async def _partitions(log: Log, topic: str) -> int:
-    """How many the topic has. One that was just made is not known to every broker at once."""
+async def partitions_of(log: Log, topic: str) -> int:
+    """How many partitions the topic has, 0 if there is none for 5 s: one that was just made is not
+    known to every broker at once."""
     for _ in range(_HEARD_OF_TIMES):
         if count := await log.partitions(topic):
             return count

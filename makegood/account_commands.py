@@ -1,7 +1,6 @@
 """`makegood account ...`: accounts through the API, one command each."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import uvloop
 from cyclopts import App, Parameter
@@ -11,7 +10,7 @@ from rich.table import Table
 from audit.rendering import money
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
-from makegood.client import Client
+from makegood.client import Client, path_of
 from makegood.request_key import request_key
 
 app = App(name="account", help="Open, look at and change accounts.")
@@ -51,7 +50,7 @@ def show(account: str, /, *, api: ApiUrl = None) -> None:
 
     async def get() -> dict[str, Any]:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/accounts/{_named(account)}")
+            return await client.get(path_of("accounts", account))
 
     found = uvloop.run(get())
     table = Table(show_header=False, box=None)
@@ -74,7 +73,7 @@ def deposit(
 ) -> None:
     """Money enters the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}
-    _order(f"/accounts/{_named(account)}/deposits", key, api, body)
+    _order(path_of("accounts", account, "deposits"), key, api, body)
 
 
 @app.command
@@ -89,7 +88,7 @@ def withdraw(
 ) -> None:
     """Money leaves the bank: AMOUNT_MINOR in minor units."""
     body = {"amount_minor": amount_minor, "currency": currency}
-    _order(f"/accounts/{_named(account)}/withdrawals", key, api, body)
+    _order(path_of("accounts", account, "withdrawals"), key, api, body)
 
 
 @app.command
@@ -102,24 +101,19 @@ def freeze(
     api: ApiUrl = None,
 ) -> None:
     """No debits from now on; CREDITS says whether money may still come in."""
-    _order(f"/accounts/{_named(account)}/freeze", key, api, {"credits": credits})
+    _order(path_of("accounts", account, "freeze"), key, api, {"credits": credits})
 
 
 @app.command
 def unfreeze(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
     """The account is open again."""
-    _order(f"/accounts/{_named(account)}/unfreeze", key, api)
+    _order(path_of("accounts", account, "unfreeze"), key, api)
 
 
 @app.command
 def close(account: str, /, *, key: Key = None, api: ApiUrl = None) -> None:
     """Close an empty account, for good."""
-    _order(f"/accounts/{_named(account)}/close", key, api)
-
-
-def _named(account: str) -> str:
-    """As one part of a path, whatever was typed: `a/close?` must not become another order."""
-    return quote(account, safe="")
+    _order(path_of("accounts", account, "close"), key, api)
 
 
 def _order(path: str, key: str | None, api: str | None, body: dict[str, Any] | None = None) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -32,6 +33,12 @@ class ApiError(Exception):
         self.kind = kind
         self.detail = detail
         self.reason = reason
+
+
+def path_of(*parts: str) -> str:
+    """The path of these parts, whatever was typed: an account `a/close?` must not become another
+    order."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
 class ApiAway(Exception):

@@ -5,7 +5,7 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, NoReturn
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import uvloop
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from makegood import saga_rendering
 from makegood.api_option import ApiUrl, api_url
-from makegood.client import ApiError, Client
+from makegood.client import ApiError, Client, path_of
 
 app = App(name="saga", help="Look at sagas; retry, compensate, cancel, approve or reject them.")
 console = Console()
@@ -79,7 +79,7 @@ def show(
 
     async def run() -> None:
         async with Client(api_url(api)) as client:
-            found = await client.get(f"/sagas/{quote(saga, safe='')}")
+            found = await client.get(path_of("sagas", saga))
             if follow:
                 await _follow(client, found, json)
                 return
@@ -228,7 +228,7 @@ def _signal(
         async with Client(api_url(api)) as client:
             body = {"verdict": verdict, "who": who, "why": why}
             try:
-                path = f"/sagas/{quote(saga, safe='')}/signals/{quote(signal, safe='')}"
+                path = path_of("sagas", saga, "signals", signal)
                 answer = await client.order(path, key or uuid.uuid4().hex, body)
             except ApiError as error:
                 console.print(f"{saga}: refused, {error.reason or error.kind}: {error.detail}")
@@ -259,8 +259,7 @@ def _recover(
                 try:
                     body = {"who": who, "why": why}
                     key = uuid.uuid4().hex
-                    path = f"/sagas/{quote(saga_id, safe='')}/{action}"
-                    answer = await client.order(path, key, body)
+                    answer = await client.order(path_of("sagas", saga_id, action), key, body)
                     done += 1
                     console.print(f"{saga_id}: {answer['state']}")
                 except ApiError as error:

@@ -10,6 +10,7 @@ from claims.service import TOPICS as CLAIMS
 from claims.service import claims_service
 from journal.kafka_log import KafkaLog
 from journal.log import Log
+from journal.opening import partitions_of
 from journal.service import Service, Tuning
 from journal.topics import ServiceTopics, dead_letter_spec
 from makegood.settings import Settings
@@ -61,7 +62,7 @@ def outside(settings: Settings, more: Iterable[Definition]) -> tuple[Participant
 async def _create_input(log: Log, participant: Participant) -> None:
     topics = ServiceTopics(participant.name)
     await log.create([topics.input_spec(participant.partitions)])
-    found = await log.partitions(topics.input)
+    found = await partitions_of(log, topics.input)
     if found < participant.partitions:
         # Its commands have to wait; that is no reason to stop everybody else's.
         log_event.critical(

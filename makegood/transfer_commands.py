@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Never
-from urllib.parse import quote
 
 import msgspec
 import uvloop
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
-from makegood.client import Client, Transfer
+from makegood.client import Client, Transfer, path_of
 from makegood.request_key import request_key
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
@@ -153,7 +152,7 @@ def show(transfer: str, /, *, api: ApiUrl = None) -> None:
 
     async def get() -> dict[str, Any]:
         async with Client(api_url(api)) as client:
-            return await client.get(f"/transfers/{quote(transfer, safe='')}")
+            return await client.get(path_of("transfers", transfer))
 
     console.print_json(data=uvloop.run(get()))
 
