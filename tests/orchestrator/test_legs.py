@@ -2,21 +2,15 @@
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from account_service.machine import AccountMachine
-from account_service.service import INPUTS as ACCOUNT_INPUTS
-from journal.topics import ANSWERS
 from messages.account import CloseAccount, Deposit, OpenAccount
 from messages.saga import (
-    FINISHED,
     CompensationStarted,
-    RecoverSaga,
     SagaParked,
     StartSaga,
     StepApplied,
@@ -25,14 +19,12 @@ from messages.saga import (
 )
 from orchestrator.machine import SagaMachine
 from orchestrator.saga import Saga
-from orchestrator.service import INPUTS as SAGA_INPUTS
 from saga_definitions.dsl import Definition
 from saga_definitions.payroll import PAYROLL
 from saga_definitions.payroll_all_or_none import PAYROLL_ALL_OR_NONE
 from saga_definitions.registry import Registry
+from tests.orchestrator.real_accounts import SAGA, OnRealAccounts
 
-NOW_MS = 1_767_225_600_000
-SAGA = "5a6a" * 8
 WIDTH = 3
 
 
@@ -47,26 +39,22 @@ def narrow(definition: Definition) -> Definition:
 DEFINITIONS = {one.name: narrow(one) for one in (PAYROLL, PAYROLL_ALL_OR_NONE)}
 
 
-class Run:
-    """One payroll on real accounts. Messages arrive when a test says so, as often as it says."""
+class Run(OnRealAccounts):
+    """One payroll."""
 
     def __init__(self, definition: str, legs: int, bad: set[int], covered: bool = True) -> None:
         self.registry = Registry((DEFINITIONS[definition],))
-        self.machine = SagaMachine(self.registry)
-        self.accounts = AccountMachine()
-        self.now_ms = NOW_MS
-        self.waiting: list[tuple[str, bytes]] = []
-        self.events: list[Any] = []
+        super().__init__(SagaMachine(self.registry))
         self.legs = [{"target": f"t{leg}", "amount_minor": 1 << leg} for leg in range(legs)]
         self.total = sum(1 << leg for leg in range(legs))
         self.cover = self.total if covered else self.total - 1
-        self._order(OpenAccount, "source", currency="EUR")
+        self.order(OpenAccount, "source", currency="EUR")
         if self.cover:
-            self._order(Deposit, "source", currency="EUR", amount_minor=self.cover)
+            self.order(Deposit, "source", currency="EUR", amount_minor=self.cover)
         for leg in range(legs):
-            self._order(OpenAccount, f"t{leg}", currency="EUR")
+            self.order(OpenAccount, f"t{leg}", currency="EUR")
             if leg in bad:
-                self._order(CloseAccount, f"t{leg}")
+                self.order(CloseAccount, f"t{leg}")
         self.ask(
             StartSaga(
                 saga_id=SAGA,
@@ -84,70 +72,13 @@ class Run:
             )
         )
 
-    def _order(self, kind: Any, account: str, **fields: Any) -> None:
-        name = f"{kind.__name__}-{account}"
-        command = kind(account_id=account, effect_id=name, issued_at_ms=self.now_ms, **fields)
-        for event in self.accounts.decide(command, self.now_ms):
-            self.accounts.evolve(event)
-
-    @property
-    def saga(self) -> Any:
-        return self.machine.sagas.get(SAGA)
-
-    @property
-    def balances(self) -> dict[str, int]:
-        return {a.account_id: a.balance_minor for a in self.accounts.ledger.accounts()}
-
-    def ask(self, message: Any) -> None:
-        self._fold(self.machine, self.machine.decide(message, self.now_ms))
-
-    def deliver(self, at: int, *, keep: bool = False) -> None:
-        topic, value = self.waiting[at] if keep else self.waiting.pop(at)
-        if topic == "account.input":
-            command = ACCOUNT_INPUTS.decode(value)
-            self._fold(self.accounts, self.accounts.decide(command, self.now_ms))
-        else:
-            self.ask(SAGA_INPUTS.decode(value))
-
-    def let_time_pass(self) -> None:
-        due_ms = self.machine.next_due_ms()
-        if due_ms is not None:
-            self.now_ms = max(self.now_ms, due_ms)
-            self._fold(self.machine, self.machine.fire(self.now_ms))
-
     def restart(self) -> None:
         """A new owner of the partition: from a snapshot."""
-        again = SagaMachine(self.registry)
-        for chunk in self.machine.snapshot():
-            again.restore(chunk)
+        again = self.restored(SagaMachine(self.registry))
         assert again.sagas.live == self.machine.sagas.live
         self.machine = again
 
-    def finish(self) -> None:
-        """Everything arrives, and an operator has a parked saga tried again."""
-        for _ in range(2_000):
-            if self.waiting:
-                self.deliver(0)
-            elif self.saga.state == "parked":
-                self.ask(
-                    RecoverSaga(
-                        saga_id=SAGA, request_id="o", action="retry", who="ann", why="again"
-                    )
-                )
-            elif self.saga.state in FINISHED:
-                return
-            else:
-                self.let_time_pass()
-        raise AssertionError(f"it does not end: {self.saga}")
-
-    def _fold(self, machine: Any, events: Any) -> None:
-        for event in events:
-            machine.evolve(event)
-            if machine is self.machine:
-                self.events.append(event)
-            self.waiting.extend(
-                (out.topic, out.value) for out in machine.outputs(event) if out.topic != ANSWERS
-            )
+    def look(self) -> None:
         if isinstance(self.saga, Saga):
             for legs in self.saga.legs.values():
                 assert legs.under_way <= WIDTH
@@ -275,7 +206,7 @@ def test_after_the_pivot_a_leg_that_is_refused_needs_a_person_once_all_others_ar
         assert run.saga.state == "running"
         answered(run, f"release.{leg}")
     assert (run.saga.state, run.saga.parked_step) == ("parked", "release.0")
-    run.ask(RecoverSaga(saga_id=SAGA, request_id="o", action="retry", who="ann", why="again"))
+    run.say("retry")
     answered(run, "release.0", attempt=2)
     assert run.saga.state == "completed"
 
@@ -326,5 +257,5 @@ def test_a_retry_asks_for_every_leg_in_doubt() -> None:
     run = Run("payroll", 2, set())
     for step, reason in (("debit", ""), ("pay.0", "effect_expired"), ("pay.1", "effect_expired")):
         answered(run, step, reason)
-    run.ask(RecoverSaga(saga_id=SAGA, request_id="o", action="retry", who="ann", why="again"))
+    run.say("retry")
     assert requested(run)[3:] == ["pay.0", "pay.1"]

@@ -1,5 +1,6 @@
 """Sagas in sagas: the child's end is the step's, and the step's undo takes the child back."""
 
+from itertools import count
 from typing import Any
 
 from messages.account import Credit, Debit
@@ -83,6 +84,9 @@ def child(bank: Bank, step: str = "pay") -> Saga:
     return found
 
 
+_numbers = count(1)
+
+
 def child_of(bank: Bank, step: str = "pay", life: int = 0) -> str:
     return child_id(SAGA, step, NOW_MS, life)
 
@@ -92,7 +96,8 @@ def begun(bank: Bank) -> list[str]:
 
 
 def operator(action: Any, saga_id: str = SAGA) -> RecoverSaga:
-    return RecoverSaga(saga_id=saga_id, request_id="o", action=action, who="ann", why="ticket")
+    name = f"o{next(_numbers)}"
+    return RecoverSaga(saga_id=saga_id, request_id=name, action=action, who="ann", why="ticket")
 
 
 def said(verdict: Any, saga_id: str = SAGA) -> SignalSaga:

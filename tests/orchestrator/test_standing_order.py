@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from account_service.machine import AccountMachine
-from account_service.service import INPUTS as ACCOUNT_INPUTS
-from journal.topics import ANSWERS
 from messages.account import CloseAccount, Deposit, OpenAccount, Withdraw
 from messages.instant import instant_ms
 from messages.saga import (
-    FINISHED,
     CompensationStarted,
-    RecoverSaga,
-    RecoveryAction,
     RecoveryRefused,
     SagaEvent,
     SagaStarted,
@@ -28,14 +22,11 @@ from messages.saga import (
 from messages.wire import Codec, encode
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import Saga
-from orchestrator.service import INPUTS as SAGA_INPUTS
 from saga_definitions import recurrence
 from saga_definitions.standing_order import MAX_PAYMENTS, STANDING_ORDER
+from tests.orchestrator.real_accounts import NOW_MS, SAGA, OnRealAccounts
 
-NOW_MS = 1_767_225_600_000
-"""2026-01-01T00:00:00Z"""
 DAY_MS = 86_400_000
-SAGA = "5a6a" * 8
 AMOUNT = 100
 EVENTS: Codec[SagaEvent] = Codec(SagaEvent)
 ORDER: dict[str, Any] = {
@@ -51,17 +42,12 @@ ORDER: dict[str, Any] = {
 }
 
 
-class Run:
-    """One order on real accounts. Messages arrive when a test says so, as often as it says."""
+class Run(OnRealAccounts):
+    """One order."""
 
     def __init__(self, cover: int = 1_000, **changes: Any) -> None:
-        self.machine = SagaMachine()
-        self.accounts = AccountMachine()
-        self.now_ms = NOW_MS
+        super().__init__(SagaMachine())
         self.cover = cover
-        self.names = 0
-        self.waiting: list[tuple[str, bytes]] = []
-        self.events: list[SagaEvent] = []
         for account in ("source", "target"):
             self.order(OpenAccount, account, currency="EUR")
         if cover:
@@ -82,17 +68,6 @@ class Run:
             )
         )
 
-    def order(self, kind: Any, account: str, **fields: Any) -> None:
-        self.names += 1
-        name = f"order-{self.names}"
-        command = kind(account_id=account, effect_id=name, issued_at_ms=self.now_ms, **fields)
-        for event in self.accounts.decide(command, self.now_ms):
-            self.accounts.evolve(event)
-
-    @property
-    def saga(self) -> Any:
-        return self.machine.sagas.get(SAGA)
-
     @property
     def due(self) -> list[str]:
         (started,) = (e for e in self.events if isinstance(e, SagaStarted) and e.saga_id == SAGA)
@@ -100,9 +75,7 @@ class Run:
 
     @property
     def paid(self) -> int:
-        return next(
-            a.balance_minor for a in self.accounts.ledger.accounts() if a.account_id == "target"
-        )
+        return self.balances["target"]
 
     @property
     def asleep(self) -> bool:
@@ -115,31 +88,6 @@ class Run:
             for event in self.events
             if isinstance(event, StepRequested) and event.saga_id == SAGA and event.attempt == 1
         ]
-
-    def ask(self, message: Any) -> None:
-        self._fold(self.machine, self.machine.decide(message, self.now_ms))
-
-    def say(self, action: RecoveryAction) -> None:
-        name = f"o{len(self.events)}"
-        self.ask(RecoverSaga(saga_id=SAGA, request_id=name, action=action, who="ann", why="enough"))
-
-    def deliver(self, at: int = 0, *, keep: bool = False) -> None:
-        topic, value = self.waiting[at] if keep else self.waiting.pop(at)
-        if topic == "account.input":
-            command = ACCOUNT_INPUTS.decode(value)
-            self._fold(self.accounts, self.accounts.decide(command, self.now_ms))
-        else:
-            self.ask(SAGA_INPUTS.decode(value))
-
-    def deliver_all(self) -> None:
-        while self.waiting:
-            self.deliver()
-
-    def let_time_pass(self) -> None:
-        due_ms = self.machine.next_due_ms()
-        if due_ms is not None:
-            self.now_ms = max(self.now_ms, due_ms)
-            self._fold(self.machine, self.machine.fire(self.now_ms))
 
     def until(self, ms: int) -> None:
         """Everything arrives, up to this time."""
@@ -158,8 +106,7 @@ class Run:
         or from it is lost."""
         again = SagaMachine()
         if snapshot:
-            for chunk in self.machine.snapshot():
-                again.restore(chunk)
+            self.restored(again)
         else:
             for event in self.events:
                 again.evolve(EVENTS.decode(encode(event)))
@@ -167,26 +114,7 @@ class Run:
         self.machine = again
         self.waiting.clear()
 
-    def finish(self) -> None:
-        for _ in range(2_000):
-            if self.waiting:
-                self.deliver()
-            elif isinstance(self.saga, Saga) and self.saga.state == "parked":
-                self.say("retry")
-            elif self.saga.state in FINISHED:
-                return
-            else:
-                self.let_time_pass()
-        raise AssertionError(f"it does not end: {self.saga}")
-
-    def _fold(self, machine: Any, events: Any) -> None:
-        for event in events:
-            machine.evolve(event)
-            if machine is self.machine:
-                self.events.append(event)
-            self.waiting.extend(
-                (out.topic, out.value) for out in machine.outputs(event) if out.topic != ANSWERS
-            )
+    def look(self) -> None:
         if isinstance(self.saga, Saga):
             steps = self.saga.legs["pay"].open.values()
             assert [step.state for step in steps].count("waiting") <= 1
