@@ -8,6 +8,8 @@ import pytest
 from journal.machine import Machine
 from journal.topics import ANSWERS
 from messages.saga import (
+    RecoverSaga,
+    RecoveryRepeated,
     SagaAccepted,
     SagaAnswer,
     SagaCompleted,
@@ -17,6 +19,7 @@ from messages.saga import (
     StartRefused,
     StartSaga,
     StepApplied,
+    StepDeclined,
     StepRefused,
     StepRequested,
     StepSucceeded,
@@ -371,3 +374,20 @@ def test_what_a_decision_foresaw_counts_only_for_the_very_saga_it_was_decided_fo
     assert isinstance(theirs, Saga) and isinstance(ours, Saga)
     assert (theirs.params["amount_minor"], ours.params["amount_minor"]) == (7, 500)
     assert theirs.steps == ours.steps
+
+
+def test_a_finished_saga_remembers_its_recoveries_in_the_partition_and_its_snapshot() -> None:
+    machine = SagaMachine()
+    work(machine, start("s1"))
+    asked = RecoverSaga(saga_id="s1", request_id="r", action="cancel", who="ann", why="ticket")
+    work(machine, asked)
+    reason = "account_closed"
+    work(
+        machine,
+        StepDeclined(saga_id="s1", step="debit", direction="do", attempt=1, reason=reason),
+    )
+    assert isinstance(machine.sagas.get("s1"), Finished)
+    for one in (machine, restored(list(machine.snapshot()))):
+        (heard,) = one.decide(asked, 1)
+        assert isinstance(heard, RecoveryRepeated)
+        assert (heard.state, heard.reason) == ("compensated", "cancelled")
