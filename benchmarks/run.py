@@ -54,7 +54,7 @@ class Wrong(Exception):
 async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> None:
     began = time.monotonic()
     data = Path(__file__).parent.parent / ".makegood" / "bench"
-    async with Stack(data, fresh=True, announce=console.print) as stack:
+    async with Stack(data, lasting=True, fresh=True, announce=console.print) as stack:
         url = await own_database(stack.database_url, "makegood_bench")
         corner = Corner(stack.bootstrap, url, "bench-")
         settings = {"partitions": str(PARTITIONS)}

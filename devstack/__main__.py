@@ -48,6 +48,7 @@ def main() -> None:
         options.data_dir,
         brokers=options.brokers,
         kafka_heap=options.kafka_heap,
+        lasting=True,
         fresh=options.fresh,
         announce=lambda text: print(text, file=sys.stderr, flush=True),
     )

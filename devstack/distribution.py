@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from devstack.processes import Child
 KAFKA_VERSION = "4.1.0"
 # slf4j-simple: without it Kafka logs nothing at all, and a failed start has no reason to show.
 ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
+
+QUICKLY_COMPILED = "-XX:TieredStopAtLevel=1"
+"""A JVM that compiles in one pass: best for what ends within minutes."""
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _STAGING = "staging-"
@@ -81,8 +84,8 @@ class Distribution:
             *map(str, arguments),
         ]
 
-    def broker_command(self, config: Path, heap: str) -> list[str]:
-        jvm = [f"-Xmx{heap}"]
+    def broker_command(self, config: Path, jvm: Sequence[str]) -> list[str]:
+        jvm = [*jvm]
         if self.aot_cache.is_file() and self.aot_cache.stat().st_size:
             # A cache that doesn't fit (another Java) is passed over by the JVM with a warning.
             jvm.append(f"-XX:AOTCache={self.aot_cache}")
@@ -176,7 +179,7 @@ async def _make_bootstrap_checkpoint(kafka: Distribution, log_dir: Path) -> None
             kafka.command(
                 "kafka.tools.StorageTool",
                 *("format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", config),
-                jvm=("-Xmx256m", "-XX:TieredStopAtLevel=1"),
+                jvm=("-Xmx256m", QUICKLY_COMPILED),
             )
         )
         await child.finish(_FORMAT_TIMEOUT_S)
@@ -194,7 +197,12 @@ async def _make_aot_cache(kafka: Distribution, log_dir: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=kafka.directory, prefix=_STAGING) as name:
         recorded = Path(name) / "kafka.aot"
-        trial = Kafka(Path(name), log_dir=log_dir, extra_jvm=(f"-XX:AOTCacheOutput={recorded}",))
+        trial = Kafka(
+            Path(name),
+            lasting=True,
+            log_dir=log_dir,
+            extra_jvm=(f"-XX:AOTCacheOutput={recorded}",),
+        )
         try:
             await trial.start_with(kafka)
             await trial.brokers[0].child.stop(signal.SIGTERM, _TRIAL_TIMEOUT_S)

@@ -17,7 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from devstack import ports
-from devstack.distribution import Distribution, prepare
+from devstack.distribution import QUICKLY_COMPILED, Distribution, prepare
 from devstack.errors import ChildFailed, DataDirectoryMismatch, NotStarted
 from devstack.processes import Child, end_left_over
 
@@ -120,6 +120,9 @@ class Kafka:
     gates: for each broker the port that clients are told instead of its own; somebody has to
     listen there and forward to its `gated_port`. The brokers reach each other without gates.
     disks: node id -> the directory, made by the caller, of its data.
+    lasting: whether it works for longer than some minutes. Then its JVM compiles for speed, which
+    takes a good part of a core until that is done; else it compiles at once and runs a third
+    slower.
     """
 
     def __init__(
@@ -130,13 +133,13 @@ class Kafka:
         gates: Sequence[int] = (),
         disks: Mapping[int, Path] | None = None,
         heap: str = "512m",
+        lasting: bool = False,
         log_dir: Path | None = None,
         extra_jvm: tuple[str, ...] = (),
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.directory = directory
-        self._heap = heap
-        self._extra_jvm = extra_jvm
+        self._jvm = (f"-Xmx{heap}", *(() if lasting else (QUICKLY_COMPILED,)), *extra_jvm)
         self._announce = announce
         self._log_dir = log_dir or directory
         self.brokers = [
@@ -165,9 +168,8 @@ class Kafka:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             self._configure(kafka)
             for broker in self.brokers:
-                command = kafka.broker_command(broker.directory / "broker.properties", self._heap)
-                temporary = f"-Djava.io.tmpdir={broker.directory / 'tmp'}"
-                broker.spawn([command[0], temporary, *self._extra_jvm, *command[1:]])
+                jvm = (f"-Djava.io.tmpdir={broker.directory / 'tmp'}", *self._jvm)
+                broker.spawn(kafka.broker_command(broker.directory / "broker.properties", jvm))
             try:
                 await self._until_ready()
             except ChildFailed as failed:
@@ -259,8 +261,12 @@ class Kafka:
             "broker.heartbeat.interval.ms": 500,
             # Small data, few clients: the defaults cost memory for nothing here.
             "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-            "num.io.threads": 4,
-            "num.network.threads": 2,
+            # All brokers share a few cores: more threads only wake each other up.
+            "num.io.threads": 2,
+            "num.network.threads": 1,
+            # As the system tunes them: Kafka's own 100 KiB cut a batch into many pieces.
+            "socket.send.buffer.bytes": -1,
+            "socket.receive.buffer.bytes": -1,
         }
         return "".join(f"{key}={_escape(str(value))}\n" for key, value in settings.items())
 

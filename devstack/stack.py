@@ -29,8 +29,8 @@ class Stack:
 
     data_dir: kept between starts, used by one stack at a time (default: `.makegood/devstack` in
     the project's folder). brokers: 1, or 3 with replication factor 3 and two in-sync replicas.
-    kafka_heap: the limit of each broker's heap, as Java writes it. kafka_gates, kafka_disks: see
-    `Kafka`. fresh: delete the data first.
+    kafka_heap: the limit of each broker's heap, as Java writes it. kafka_gates, kafka_disks,
+    lasting: see `Kafka`. fresh: delete the data first.
     announce: is told, in a sentence, what a first start is waiting for.
     """
 
@@ -42,6 +42,7 @@ class Stack:
         kafka_heap: str = "512m",
         kafka_gates: Sequence[int] = (),
         kafka_disks: Mapping[int, Path] | None = None,
+        lasting: bool = False,
         fresh: bool = False,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -58,6 +59,7 @@ class Stack:
             gates=kafka_gates,
             disks=kafka_disks,
             heap=kafka_heap,
+            lasting=lasting,
             log_dir=path / "log",
             announce=announce,
         )

@@ -17,6 +17,7 @@ async def embedded_bank(
     data_dir: Path | None,
     *,
     brokers: int = 1,
+    lasting: bool = False,
     fresh: bool = False,
     corner: str = "",
     api_port: int = 0,
@@ -25,7 +26,9 @@ async def embedded_bank(
     announce: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[Bank]:
     """The running bank. `data_dir` None: the stack's usual one. Raises DevstackError."""
-    async with Stack(data_dir, brokers=brokers, fresh=fresh, announce=announce) as stack:
+    async with Stack(
+        data_dir, brokers=brokers, lasting=lasting, fresh=fresh, announce=announce
+    ) as stack:
         announce("Kafka and PostgreSQL are up; starting the bank's processes")
         database = "makegood" + (f"_{corner}" if corner else "")
         url = await own_database(stack.database_url, database)

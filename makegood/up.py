@@ -26,6 +26,7 @@ async def run_up(
     async with embedded_bank(
         directory,
         brokers=brokers,
+        lasting=True,
         fresh=fresh,
         api_port=port,
         announce=lambda text: console.print(f"[dim]{text}"),
