@@ -31,8 +31,10 @@ check: setup ## Lint, format check, types, import rules
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright
 
+# One more than cores: many tests wait for a process to start or to end.
+WORKERS ?= 3
 test: check ## All checks and tests, on real Kafka and PostgreSQL
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 demo: setup ## Start the whole bank, run 5,000 transfers with failures and a crash, audit it
 	$(BIN)/makegood demo

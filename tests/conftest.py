@@ -1,4 +1,5 @@
-"""One real Kafka and one real PostgreSQL for the whole run; every test gets a corner of its own.
+"""One real Kafka and one real PostgreSQL for each process that runs tests; every test gets a corner
+of its own.
 
 Addresses given by the environment are used as they are; where Docker answers, containers are
 started; everywhere else, child processes. The tests cannot tell the difference.
@@ -65,7 +66,9 @@ async def stack() -> AsyncIterator[Addresses]:
         ):
             yield Addresses(kafka.get_bootstrap_server(), postgres.get_connection_url())
         return
-    data = Path(__file__).parent.parent / ".makegood" / "test-stack"
+    # One for each of the processes that share the tests.
+    name = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    data = Path(__file__).parent.parent / ".makegood" / "test-stack" / name
     async with Stack(data, fresh=True) as running:
         yield Addresses(running.bootstrap, running.database_url)
 
