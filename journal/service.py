@@ -18,7 +18,7 @@ E = TypeVar("E")
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a processor. Every queue and every batch has one."""
 
-    max_batch_records: int = 200
+    max_batch_records: int = 500
     """Inputs and timers decided before the next append; bounds the time the loop is held."""
     max_batch_bytes: int = 1024 * 1024
     """A batch is closed when its entries reach this; one input may add up to 2 MiB more."""

@@ -31,18 +31,17 @@ _FAILURES = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a projector."""
 
-    max_batch_records: int = 5_000
+    max_batch_records: int = 20_000
     """Records in one transaction; as many again may be folded while it is in flight."""
     max_read_records: int = 500
     """Records folded at a time: bounds how long the event loop is held (about 2 ms)."""
     min_interval_s: float = 0.01
-    """From the beginning of one small transaction to that of the next. The first one after a
-    pause begins at once; under load this keeps the transactions few and worth their cost."""
-    busy_records: int = 100
-    busy_interval_s: float = 0.2
-    """The same from a transaction of so many records on. A saga that begins and ends within one
-    transaction costs one row and no change of it: a third of the work, for rows that are a fifth
-    of a second old while there is much to do."""
+    max_interval_s: float = 0.5
+    record_s: float = 0.0002
+    """From the beginning of one transaction to that of the next: so long for each of its records,
+    within these bounds. The first one after a pause begins at once. From some 5,000 records a
+    second on the intervals grow to the longest: a saga that begins and ends within one transaction
+    costs one row and no change of it, a third of the work."""
     idle_wait_ms: int = 1_000
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
@@ -253,8 +252,9 @@ class Follower:
             await self._reader.close()
 
     def _interval_s(self, batch: Batch) -> float:
-        busy = batch.records >= self._tuning.busy_records
-        return self._tuning.busy_interval_s if busy else self._tuning.min_interval_s
+        tuning = self._tuning
+        asked_s = batch.records * tuning.record_s
+        return min(max(asked_s, tuning.min_interval_s), tuning.max_interval_s)
 
     async def _fill(self) -> None:
         tuning = self._tuning
