@@ -1,4 +1,4 @@
-"""The accounts of one partition together with their effect memory. Pure; imports only `messages`.
+"""The accounts of one partition together with their effect memory. Pure.
 
 It promises the others that an effect is applied at most once, that every repetition gets the first
 outcome, that an effect is taken back at most once, whatever its compensation is called, and that
@@ -9,7 +9,7 @@ itself refused. It does so only while the forward effect, had it come, would sti
 after that it is refused (`effect_expired`), for the effect may have been applied and forgotten.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from account_service import account as aggregate
 from account_service.account import Account
 from account_service.answers import refuse, told
 from account_service.effects import MAX_SKEW_MS, EffectMemory, Outcome, Remembered
+from journal.packing import in_chunks
 from messages.account import (
     AccountCommand,
     AccountEvent,
@@ -37,11 +38,8 @@ from messages.account import (
     Withdrawn,
 )
 from messages.fingerprint import fingerprint
-from messages.wire import encode
 
 DEFAULT_HORIZON_MS: Final = 7 * aggregate.MS_PER_DAY
-
-SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
 
 _SAYS_NOTHING_NEW: Final[frozenset[RefusalReason]] = frozenset(
     ("effect_reused", "effect_expired", "effect_voided", "clock_ahead")
@@ -51,8 +49,8 @@ _SAYS_NOTHING_NEW: Final[frozenset[RefusalReason]] = frozenset(
 
 class _Chunk(msgspec.Struct, frozen=True):
     clock_ms: int
-    accounts: list[Account]
-    effects: list[tuple[str, Remembered]]
+    accounts: list[Account] = []
+    effects: list[tuple[str, Remembered]] = []
 
 
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
@@ -193,8 +191,10 @@ class Ledger:
     def snapshot(self) -> Iterable[bytes]:
         """The state as of this call in chunks of about 64 KiB of JSON, at least one; they are
         encoded as they are asked for, while the ledger may change on."""
-        accounts = list(self._accounts.values())
-        return _chunks(self._memory.clock_ms, accounts, self._memory.frozen())
+        return in_chunks(
+            {"clock_ms": self._memory.clock_ms},
+            {"accounts": list(self._accounts.values()), "effects": self._memory.frozen()},
+        )
 
     def restore(self, chunk: bytes) -> None:
         """Take in one chunk of `snapshot`; chunks come in any order, before any event.
@@ -231,25 +231,3 @@ def _repeat(
     if command.attempt <= known.attempt:
         return EffectRepeated(refused=outcome, **told(command, version, now_ms))
     return None
-
-
-def _chunks(
-    clock_ms: int, accounts: list[Account], effects: Iterable[tuple[str, Remembered]]
-) -> Iterator[bytes]:
-    parts: tuple[list[msgspec.Raw], list[msgspec.Raw]] = ([], [])
-    size = 0
-    for into, entries in zip(parts, (accounts, effects), strict=True):
-        for entry in entries:
-            value = encode(entry)
-            if size + len(value) > SNAPSHOT_CHUNK_BYTES and size:
-                yield _chunk(clock_ms, *parts)
-                for part in parts:
-                    part.clear()
-                size = 0
-            into.append(msgspec.Raw(value))
-            size += len(value) + 1
-    yield _chunk(clock_ms, *parts)
-
-
-def _chunk(clock_ms: int, accounts: list[msgspec.Raw], effects: list[msgspec.Raw]) -> bytes:
-    return encode({"clock_ms": clock_ms, "accounts": accounts, "effects": effects})

@@ -17,11 +17,11 @@ from claims import locks, quotas
 from claims.locks import FREE, Lock, Party
 from claims.quotas import Quota
 from journal.machine import Output
+from journal.packing import groups
 from messages.claims import AcquireLock, Claim, ClaimCommand, GiveBack, ReleaseLock
 from messages.participant import Enquire
 from messages.wire import Codec, encode
 from participant.effects import (
-    SNAPSHOT_CHUNK_BYTES,
     EffectBegun,
     EffectEvent,
     Effects,
@@ -47,7 +47,6 @@ _QUOTAS: Final = b"q"
 _LOCKS: Final = b"l"
 _quota_chunks: Final = msgspec.json.Decoder(list[tuple[_Name, Quota]])
 _lock_chunks: Final = msgspec.json.Decoder(list[tuple[_Name, Lock]])
-_PER_CHUNK: Final = SNAPSHOT_CHUNK_BYTES // 128
 
 
 class ClaimsMachine:
@@ -231,5 +230,5 @@ def _name(command: ClaimCommand) -> _Name:
 
 
 def _parts(kind: bytes, entries: list[tuple[_Name, Any]]) -> Iterator[bytes]:
-    for first in range(0, len(entries), _PER_CHUNK):
-        yield kind + encode(entries[first : first + _PER_CHUNK])
+    for _, group in groups(entries):
+        yield kind + encode(group)

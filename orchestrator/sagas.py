@@ -11,15 +11,16 @@ from typing import Final
 import msgspec
 
 from journal.long_dict import LongDict
+from journal.packing import groups
 from messages.child import ChildRefused
 from messages.plan import Plan
 from messages.saga import FINISHED, SagaEvent, SagaStarted, StepWaiting
+from messages.wire import encode
 from orchestrator.asleep import NO_PLAN, Asleep, Block, sleeps
 from orchestrator.children import refused_child
 from orchestrator.graph import graph_of
 from orchestrator.saga import MEMORY_HORIZON_MS, Finished, Saga, evolve
 
-CHUNK_BYTES: Final = 64 * 1024
 FORGOTTEN_PER_EVENT: Final = 4
 
 
@@ -44,7 +45,6 @@ class _FinishedPart(msgspec.Struct, frozen=True, tag="finished"):
     sagas: list[Finished]
 
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_LivePart | _AsleepPart | _FinishedPart)
 
 
@@ -198,29 +198,14 @@ class Sagas:
 def _live_parts(sagas: Sequence[Saga]) -> Iterator[bytes]:
     plan = sagas[0].plan
     rows = (msgspec.structs.replace(saga, plan=NO_PLAN) for saga in sagas)
-    for _, packed in _packed(rows):
-        yield b'{"type":"live","plan":%b,"sagas":[%b]}' % (_encoder.encode(plan), packed)
+    for _, group in groups(rows):
+        yield encode({"type": "live", "plan": plan, "sagas": group})
 
 
 def _asleep_part(block: Block) -> bytes:
-    return b'{"type":"asleep","plan":%b,"sagas":%b}' % (_encoder.encode(block.plan), block.rows)
+    return b'{"type":"asleep","plan":%b,"sagas":%b}' % (encode(block.plan), block.rows)
 
 
 def _finished_parts(sagas: Iterable[Finished]) -> Iterator[bytes]:
-    for first, packed in _packed(sagas):
-        yield b'{"type":"finished","first":%d,"sagas":[%b]}' % (first, packed)
-
-
-def _packed(rows: Iterable[object]) -> Iterator[tuple[int, bytes]]:
-    """Rows as JSON, joined by commas, up to about `CHUNK_BYTES`, with the first one's number."""
-    packed: list[bytes] = []
-    size = first = 0
-    for number, row in enumerate(rows):
-        encoded = _encoder.encode(row)
-        if packed and size + len(encoded) > CHUNK_BYTES:
-            yield first, b",".join(packed)
-            packed, size, first = [], 0, number
-        packed.append(encoded)
-        size += len(encoded) + 1
-    if packed:
-        yield first, b",".join(packed)
+    for first, group in groups(sagas):
+        yield encode({"type": "finished", "first": first, "sagas": group})

@@ -6,13 +6,14 @@ every repetition hears the recorded outcome, that a compensation is done only fo
 have been done, and that what is too old to be remembered is refused, never done on a guess.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, TypedDict
 
 import msgspec
 from msgspec.structs import replace
 
 from journal.aging_dict import AgingDict
+from journal.packing import in_chunks
 from messages.fingerprint import fingerprint
 from messages.identity import Direction
 from messages.participant import EFFECT_UNKNOWN, OUTCOME_UNKNOWN, Enquire, StepCommand
@@ -22,8 +23,6 @@ from participant.outcomes import Applied, Declined, Outcome, Unknown
 
 MAX_SKEW_MS: Final = 5 * 60 * 1_000
 """How far a sender's clock may be ahead of ours."""
-
-SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
 
 _DETAILS: Final = {
     "effect_expired": "asked for too long ago to tell whether it was done; look in the journal",
@@ -139,8 +138,8 @@ class _Common(TypedDict):
 
 class _Chunk(msgspec.Struct, frozen=True):
     clock_ms: int
-    under_way: list[tuple[str, UnderWay]]
-    known: list[tuple[str, Known]]
+    under_way: list[tuple[str, UnderWay]] = []
+    known: list[tuple[str, Known]] = []
 
 
 _chunks = msgspec.json.Decoder(_Chunk)
@@ -322,35 +321,16 @@ class Effects:
 
     def snapshot(self) -> Iterable[bytes]:
         """The state as of this call, in chunks of about 64 KiB."""
-        return _packed(self.clock_ms, list(self.under_way.items()), self.known.frozen())
+        return in_chunks(
+            {"clock_ms": self.clock_ms},
+            {"under_way": list(self.under_way.items()), "known": self.known.frozen()},
+        )
 
     def restore(self, chunk: bytes) -> None:
         """Take in one chunk of `snapshot`; chunks come in any order, before any event."""
         part = _chunks.decode(chunk)
         self.under_way.update(part.under_way)
         self.known.take_in(part.clock_ms, part.known)
-
-
-def _packed(
-    clock_ms: int, under_way: list[tuple[str, UnderWay]], known: Iterable[tuple[str, Known]]
-) -> Iterator[bytes]:
-    parts: tuple[list[msgspec.Raw], list[msgspec.Raw]] = ([], [])
-    size = 0
-    for into, entries in zip(parts, (under_way, known), strict=True):
-        for entry in entries:
-            value = encode(entry)
-            if size and size + len(value) > SNAPSHOT_CHUNK_BYTES:
-                yield encode(_head(clock_ms, parts))
-                for part in parts:
-                    part.clear()
-                size = 0
-            into.append(msgspec.Raw(value))
-            size += len(value) + 1
-    yield encode(_head(clock_ms, parts))
-
-
-def _head(clock_ms: int, parts: tuple[list[msgspec.Raw], list[msgspec.Raw]]) -> dict[str, object]:
-    return {"clock_ms": clock_ms, "under_way": parts[0], "known": parts[1]}
 
 
 def begun(command: StepCommand, key: str, at_ms: int) -> EffectBegun:

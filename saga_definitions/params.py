@@ -6,6 +6,7 @@ ends in logs and answers.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,7 +59,7 @@ def written(value: object) -> object:
     return value.path if isinstance(value, Ref) else value
 
 
-class Param(Ref[T]):
+class Param(Ref[T], ABC):
     """A parameter of a saga; as an attribute of `Params` it takes its name from there."""
 
     name: str
@@ -73,9 +74,9 @@ class Param(Ref[T]):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "path", f"params.{name}")
 
+    @abstractmethod
     def problem(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
-        raise NotImplementedError
 
     def has(self, ref: Ref[object]) -> bool:
         """Whether `ref` is this parameter or a part of it."""

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from journal.machine import Machine
+from journal.packing import CHUNK_BYTES
 from journal.topics import ANSWERS
 from messages.saga import (
     RecoverSaga,
@@ -28,7 +29,6 @@ from messages.wire import Codec, encode
 from orchestrator.graph import graph_of
 from orchestrator.machine import SagaMachine
 from orchestrator.progress import EventOutOfPlace, Finished, Saga
-from orchestrator.sagas import CHUNK_BYTES
 from orchestrator.starts import MAX_SKEW_MS
 from orchestrator.timers import SLACK
 from saga_definitions.registry import Registry
