@@ -1,9 +1,9 @@
 """`makegood account ...`: accounts through the API, one command each."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import uvloop
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
@@ -11,15 +11,10 @@ from audit.rendering import money
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import Client, path_of
-from makegood.request_key import request_key
+from makegood.request_key import Key, request_key
 
 app = App(name="account", help="Open, look at and change accounts.")
 console = Console()
-
-Key = Annotated[
-    str | None,
-    Parameter(help="The Idempotency-Key: give the same one to repeat a command. Default: fresh."),
-]
 
 
 @app.command

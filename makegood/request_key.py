@@ -6,8 +6,16 @@ import sys
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from makegood.client import ApiAway
+
+Key = Annotated[
+    str | None,
+    Parameter(help="The Idempotency-Key: give the same one to repeat a command. Default: fresh."),
+]
 
 
 @contextmanager

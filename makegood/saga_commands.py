@@ -16,6 +16,7 @@ from rich.table import Table
 from makegood import saga_rendering
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import ApiError, Client, path_of
+from makegood.request_key import Key, request_key
 
 app = App(name="saga", help="Look at sagas; retry, compensate, cancel, approve or reject them.")
 console = Console()
@@ -26,7 +27,6 @@ State = Annotated[str | None, Parameter(help="running, compensating, completed, 
 Who = Annotated[str, Parameter(help="Who asks; kept in the journal.")]
 Why = Annotated[str, Parameter(help="Why, e.g. a ticket; kept in the journal.")]
 Signal = Annotated[str, Parameter(help="The name of the step that waits.")]
-Key = Annotated[str | None, Parameter(help="The Idempotency-Key; a fresh one if not given.")]
 All = Annotated[bool, Parameter(name="--all", negative="", help="All that are parked.")]
 Yes = Annotated[bool, Parameter(help="Do it; without, only tell what would be done.")]
 
@@ -224,19 +224,22 @@ def reject(
 def _signal(
     verdict: str, saga: str, who: str, why: str, signal: str, key: str | None, api: str | None
 ) -> None:
-    async def run() -> int:
+    path = path_of("sagas", saga, "signals", signal)
+    body = {"verdict": verdict, "who": who, "why": why}
+
+    async def ask(named: str) -> int:
         async with Client(api_url(api)) as client:
-            body = {"verdict": verdict, "who": who, "why": why}
             try:
-                path = path_of("sagas", saga, "signals", signal)
-                answer = await client.order(path, key or uuid.uuid4().hex, body)
+                answer = await client.order(path, named, body)
             except ApiError as error:
                 console.print(f"{saga}: refused, {error.reason or error.kind}: {error.detail}")
                 return 1
         console.print(f"{saga}: {answer['state']}")
         return 0
 
-    sys.exit(uvloop.run(run()))
+    with request_key(key) as named:
+        status = uvloop.run(ask(named))
+    sys.exit(status)
 
 
 def _recover(

@@ -18,7 +18,7 @@ from rich.table import Table
 from makegood.amount_option import AmountMinor
 from makegood.api_option import ApiUrl, api_url
 from makegood.client import Client, Transfer, path_of
-from makegood.request_key import request_key
+from makegood.request_key import Key, request_key
 from makegood.submission import Result, Summary, submit
 from makegood.transfer_file import read_orders
 from saga_definitions.recurrence import Every
@@ -38,7 +38,7 @@ def start(
     *,
     definition: str = "transfer",
     reference: str = "",
-    key: str | None = None,
+    key: Key = None,
     api: ApiUrl = None,
 ) -> None:
     """Move AMOUNT_MINOR (minor units) from SOURCE to TARGET, and wait for the end.
@@ -80,7 +80,7 @@ def reverse(
     /,
     *,
     reference: str = "",
-    key: str | None = None,
+    key: Key = None,
     api: ApiUrl = None,
 ) -> None:
     """Give a completed TRANSFER back, or AMOUNT_MINOR (minor units) of it, and wait for the end.

@@ -14,6 +14,8 @@ COMMANDS = [
     ["account", "open", "EUR"],
     ["transfer", "start", "a", "b", "100", "EUR"],
     ["transfer", "reverse", "0" * 32],
+    ["saga", "approve", "0" * 32, "--who", "ann"],
+    ["saga", "reject", "0" * 32, "--who", "ann"],
 ]
 
 
