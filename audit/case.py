@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from audit.conditions import Terms
 from audit.effects import Effect
 
 
@@ -50,10 +51,8 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
 class Case(msgspec.Struct):
     """A saga that is still looked at. `effects`: step/direction -> effect; `holds`: those that
     are neither captured nor released; `started_at` -1: its journal has not told of it yet.
-    `passed`: steps that waited for what came; `skipped`: by their conditions. `due`: steps with
-    conditions -> whether they must be done (None: depends on results); `barred`: step -> the person
-    whose approval does not count. `facts`: of what can be reversed, a digest of source, target,
-    amount and currency (within this process), else 0."""
+    `passed`: steps that waited for what came; `skipped`: by their conditions. `facts`: of what can
+    be reversed, a digest of source, target, amount and currency (within this process), else 0."""
 
     saga_id: str
     partition: int = -1
@@ -72,8 +71,7 @@ class Case(msgspec.Struct):
     holds: set[str] = set()
     passed: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()
-    due: dict[str, bool | None] = {}
-    barred: dict[str, str] = {}
+    terms: Terms = Terms()
     awaited: int = 0
     """Effects that the saga was told of and the accounts' journal has not told of yet."""
     is_child: bool = False

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from audit.case import Case, Closed, Outcome, PlanStep
 from audit.children import Children
-from audit.conditions import due, legs
+from audit.conditions import legs, terms
 from audit.effects import Effect, Misnamed, Posting, applied_by, asked_of
 from audit.report import Findings
 from audit.verdict import problems
@@ -26,7 +26,6 @@ from messages.account import (
 )
 from messages.child import ChildRefused, ParentAnswered, ParentAsked
 from messages.identity import effect_id
-from messages.plan import AwaitSignal
 from messages.saga import (
     FINISHED,
     WAITING,
@@ -154,12 +153,13 @@ class Cases:
         )
         case.facts = _facts(event)
         case.steps = self._plans.setdefault(steps, steps)
-        case.due = {step.name: due(step, event.params) for step in event.plan.steps if step.when}
-        case.barred = _barred(event)
+        case.terms = terms(event)
         case.is_child = event.parent is not None
 
     def _requested(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
         self._not_to_be_skipped(case, event, place, offset)
+        if event.direction == "do":
+            self._in_time(case, event, place, offset)
         try:
             asked = asked_of(event)
         except Misnamed as error:
@@ -190,7 +190,7 @@ class Cases:
             case.awaited -= 1
 
     def _skipped(self, case: Case, event: StepSkipped, place: Place, offset: int) -> None:
-        if case.due.get(event.step, True):
+        if case.terms.due.get(event.step, True):
             self._say("step_skipped", event, place, offset, f"{event.step} to be done", "skipped")
         case.skipped |= {event.step}
 
@@ -206,19 +206,32 @@ class Cases:
             case.step = event.still_waiting
         if isinstance(event, SignalAccepted):
             done = event.verdict == "approve"
-            barred = case.barred.get(event.step)
+            barred = case.terms.barred.get(event.step)
             if done and barred is not None and barred.casefold() == event.who.casefold():
                 self._say("approved_by", event, place, offset, f"not {barred}", event.who)
         else:
             done = not event.reason
+            if done:
+                self._in_time(case, event, place, offset)
         if done:
             case.passed |= {event.step}
 
     def _not_to_be_skipped(
         self, case: Case, event: StepRequested | StepWaiting, place: Place, offset: int
     ) -> None:
-        if case.due.get(event.step) is False:
+        if case.terms.due.get(event.step) is False:
             self._say("step_skipped", event, place, offset, f"{event.step} skipped", "begun")
+
+    def _in_time(
+        self, case: Case, event: StepRequested | WaitEnded, place: Place, offset: int
+    ) -> None:
+        earliest = case.terms.earliest.get(event.step, event.at_ms)
+        if event.at_ms < earliest:
+            self._say("too_early", event, place, offset, f"not before {earliest}", f"{event.at_ms}")
+        latest = case.terms.latest.get(event.step, event.at_ms)
+        begins = isinstance(event, StepRequested) and event.attempt == 1
+        if begins and event.at_ms > latest:
+            self._say("too_late", event, place, offset, f"not after {latest}", f"{event.at_ms}")
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:
         case.reason = event.reason
@@ -355,14 +368,6 @@ def _facts(event: SagaStarted) -> int:
         return 0
     of = event.params
     return hash((of.get("source"), of.get("target"), of.get("amount_minor"), of.get("currency")))
-
-
-def _barred(event: SagaStarted) -> dict[str, str]:
-    return {
-        step.name: str(event.params.get(step.wait.not_by.removeprefix("params.")))
-        for step in event.plan.steps
-        if isinstance(step.wait, AwaitSignal) and step.wait.not_by
-    }
 
 
 def _effect(case: Case, key: str) -> Effect:

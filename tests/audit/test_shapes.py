@@ -83,9 +83,66 @@ def payroll(definition: str = "payroll", *, closed: bool = True) -> Bank:
     return bank.start(definition, source="alice", amount_minor=6, currency="EUR", legs=legs)
 
 
+def timed(definition: str, **params: Any) -> Bank:
+    bank = Bank(alice=(100, "EUR"), bob=(0, "EUR"))
+    common = {"source": "alice", "target": "bob", "amount_minor": 1, "currency": "EUR"}
+    return bank.start(definition, **common, **params)
+
+
+def scheduled() -> Bank:
+    return timed("scheduled_transfer", execute_at="2027-01-01T01:00:00+01:00").wait(days=9_999)
+
+
+NINE = "2027-01-01T09:00:00Z"
+
+
+def standing() -> Bank:
+    rhythm = {"first": "2027-01-01", "every": "day", "at": "09:00", "zone": "UTC", "times": 3}
+    return timed("standing_order", **rhythm).wait(days=9_999)
+
+
+def exchanged() -> Bank:
+    params = {"target": "bob", "target_amount_minor": 162, "target_currency": "JPY"}
+    quote = {"rate": "162", "quote_ends_at": "2099-01-01T00:00:00Z"}
+    liquidity = {"source_liquidity": "bank-eur", "target_liquidity": "bank-jpy"}
+    move = {"source": "alice", "amount_minor": 1_00, "currency": "EUR"}
+    accounts = {"bank-eur": (0, "EUR"), "bank-jpy": (200, "JPY")}
+    bank = Bank(alice=(1_00, "EUR"), bob=(0, "JPY"), **accounts)
+    return bank.start("fx_transfer", **move, **params, **quote, **liquidity)
+
+
+def at_other_times(**params: Any) -> Tampering:
+    def tampering(event: SagaEvent) -> SagaEvent:
+        if isinstance(event, SagaStarted) and event.saga_id == SAGA:
+            return replace(event, params={**event.params, **params})
+        return event
+
+    return tampering
+
+
+@pytest.mark.parametrize(
+    ("bank", "others", "expected"),
+    [
+        (scheduled(), {"execute_at": "2027-01-01T00:00:00.001Z"}, ["too_early"]),
+        (scheduled(), {"execute_at": "2027-01-01T00:00:00Z"}, []),
+        (standing(), {"due": [NINE, NINE, "2027-01-03T09:00:00.001Z"]}, ["too_early"]),
+        (standing(), {"due": [NINE, NINE, "2027-01-03T09:00:00Z"]}, []),
+        (exchanged(), {"quote_ends_at": "2001-01-01T00:00:00Z"}, ["too_late"]),
+        (exchanged(), {}, []),
+    ],
+)
+def test_a_step_at_another_time_than_was_asked_for_is_seen(
+    bank: Bank, others: dict[str, Any], expected: list[str]
+) -> None:
+    assert found(bank, at_other_times(**others)) == expected
+
+
 @pytest.mark.parametrize(
     "bank",
     [
+        scheduled(),
+        standing(),
+        exchanged(),
         payroll(),
         payroll(closed=False),
         payroll("payroll_all_or_none"),
