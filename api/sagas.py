@@ -136,7 +136,7 @@ async def get_saga(request: AnyRequest, saga_id: FromPath[str], state: State) ->
     found = await timeline.folded(state.engine, saga_id)
     if found is None:
         raise unknown_saga(saga_id, reached=reached)
-    return Response(saga_view(*found), headers=no_store)
+    return Response(saga_view(found), headers=no_store)
 
 
 @get(
@@ -174,10 +174,9 @@ async def get_legs(request: AnyRequest, saga_id: FromPath[str], state: State) ->
     found = await timeline.folded(state.engine, saga_id)
     if found is None:
         raise unknown_saga(saga_id, reached=reached)
-    row, saga = found
-    if step not in saga.legs:
+    if step not in found.saga.legs:
         raise invalid([Fault("step", "must be a step that is done leg by leg")])
-    return Response(legs_page(row, saga, step, wanted, first, limit), headers=no_store)
+    return Response(legs_page(found, step, wanted, first, limit), headers=no_store)
 
 
 @post(

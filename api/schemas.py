@@ -127,13 +127,15 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LegView(msgspec.Struct, frozen=True, kw_only=True):
-    """One leg: its number, its element of the list, and how it stands."""
+    """One leg: its number, its element of the list, and how it stands. `saga`: the id of the saga
+    that it is, if it is one and was asked for."""
 
     leg: int
     element: Any
     state: StepState
     attempt: int
     reason: str
+    saga: str | None
 
 
 class LegsPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,15 +20,15 @@ from api.schemas import (
     TimelineEntry,
     TransferView,
 )
-from messages.plan import PlannedStep
+from messages.plan import PlannedStep, leg_name
 from messages.saga import SagaState
 from orchestrator.legs import Legs
-from orchestrator.progress import Saga, StepProgress, child_ids
+from orchestrator.progress import StepProgress
 from read_model import queries
 from read_model.position import Token
 from read_model.queries import AccountRow, SagaRow
 from read_model.telling import short_type, tell
-from read_model.timeline import Page
+from read_model.timeline import Folded, Page
 
 READ_YOUR_WRITES_S: Final = 2.0
 SAGA_ID: Final = re.compile(r"[\x21-\x7e]{1,64}")
@@ -78,8 +78,9 @@ def transfer_view(row: SagaRow) -> TransferView:
     )
 
 
-def saga_view(row: SagaRow, saga: Saga) -> SagaView:
-    parent, children = saga.parent, child_ids(saga)
+def saga_view(found: Folded) -> SagaView:
+    row, saga, children = found
+    parent = saga.parent
     return SagaView(
         **msgspec.structs.asdict(transfer_view(row)),
         deadline_at=rfc3339_ms(saga.deadline_at_ms),
@@ -122,9 +123,10 @@ def _legs_view(legs: Legs) -> LegsView:
     )
 
 
-def legs_page(row: SagaRow, saga: Saga, step: str, state: str, first: int, limit: int) -> LegsPage:
+def legs_page(of: Folded, step: str, state: str, first: int, limit: int) -> LegsPage:
     """At most `limit` legs of `step` from number `first` on; `state`: only those ("": all)."""
-    legs, found, elements = saga.legs[step], list[LegView](), saga.elements(step)
+    legs, elements = of.saga.legs[step], of.saga.elements(step)
+    found: list[LegView] = []
     following = None
     for leg in range(first, len(legs.letters)):
         progress = legs.at(leg)
@@ -140,9 +142,10 @@ def legs_page(row: SagaRow, saga: Saga, step: str, state: str, first: int, limit
                 state=progress.state,
                 attempt=progress.attempt,
                 reason=progress.reason,
+                saga=of.children.get(leg_name(step, leg)),
             )
         )
-    return LegsPage(id=row.saga_id, step=step, legs=found, next=following, as_of=row.as_of)
+    return LegsPage(id=of.row.saga_id, step=step, legs=found, next=following, as_of=of.row.as_of)
 
 
 def timeline_view(page: Page) -> Timeline:

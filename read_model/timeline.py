@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from messages.child import START_CHILD
+from messages.saga import StepRequested
 from messages.wire import Undecodable
 from orchestrator.progress import EventOutOfPlace, Saga, evolve
 from read_model import queries, tables
@@ -79,12 +81,31 @@ def _fields(event: msgspec.Raw) -> dict[str, Any]:
     return fields
 
 
-async def folded(engine: AsyncEngine, saga_id: str) -> tuple[SagaRow, Saga] | None:
-    """A saga's row, and its state as the engine folds it. O(its events). None: no such saga.
+class Folded(NamedTuple):
+    """A saga's row, and its state as the engine folds it. `children`: step, or leg of one -> the
+    saga that it is, for those that are sagas and were asked for."""
+
+    row: SagaRow
+    saga: Saga
+    children: dict[str, str]
+
+
+class _Child(msgspec.Struct, frozen=True):
+    """What is looked at of a `StartChild`."""
+
+    child_id: str
+
+
+_child = msgspec.json.Decoder(_Child)
+
+
+async def folded(engine: AsyncEngine, saga_id: str) -> Folded | None:
+    """O(the saga's events). None: no such saga.
 
     Raises HistoryUnreadable.
     """
     state: Saga | None = None
+    children: dict[str, str] = {}
     async with _snapshot(engine) as connection:
         row = await queries.saga_in(connection, saga_id)
         if row is None:
@@ -93,12 +114,15 @@ async def folded(engine: AsyncEngine, saga_id: str) -> tuple[SagaRow, Saga] | No
         plans = {digest: plan for digest, plan in stored}  # noqa: C416
         async for offset, event in _events(connection, saga_id, 0):
             try:
-                state = evolve(state, decode_event(event, plans))
-            except (Undecodable, EventOutOfPlace) as error:
+                happened = decode_event(event, plans)
+                state = evolve(state, happened)
+                if isinstance(happened, StepRequested) and happened.command_type == START_CHILD:
+                    children[happened.step] = _child.decode(happened.command).child_id
+            except (msgspec.MsgspecError, Undecodable, EventOutOfPlace) as error:
                 raise HistoryUnreadable(saga_id, offset, str(error)) from error
     if state is None:
         raise HistoryUnreadable(saga_id, 0, "no SagaStarted")
-    return row, state
+    return Folded(row, state, children)
 
 
 @asynccontextmanager

@@ -197,6 +197,12 @@ async def test_a_standing_order_pays_one_after_the_other_until_it_is_cancelled(
         (due[2], "refused", "cancelled"),
         (due[3], "refused", "cancelled"),
     ]
+    payments = [(await bank.client.get(f"/sagas/{leg['saga']}")).json() for leg in legs[:2]]
+    assert [(one["parent"]["step"], one["state"]) for one in payments] == [
+        ("pay.0", "completed"),
+        ("pay.1", "compensated"),
+    ]
+    assert [leg["saga"] for leg in legs[2:]] == [None, None]
     assert [await balance(bank, one) for one in (source, target)] == [20, 30]
     report = await audit(bank.log, bank.app.state.engine)
     assert report.violations == []
@@ -242,6 +248,7 @@ async def test_a_payroll_pays_300_and_tells_whom_it_could_not_pay(bank: Bank) ->
         (7, "account_unknown"),
     ]
     assert page["legs"][0]["element"] == {"target": "nobody-there", "amount_minor": 4}
+    assert page["legs"][0]["saga"] is None
     rest = await bank.client.get(f"{path}/legs", params={**refused, "from": page["next"]})
     assert (len(page["legs"]), len(rest.json()["legs"]), rest.json()["next"]) == (50, 25, None)
     timeline = (await bank.client.get(f"{path}/timeline", params={"limit": 1})).json()

@@ -164,7 +164,7 @@ async def test_steps_stand_where_their_events_put_them(
         await caught_up(engine, journals)
     found = await timeline.folded(engine, "s1")
     assert found is not None
-    row, saga = found
+    row, saga, _ = found
     assert (row.state, saga.state) == ("parked", "parked")
     debit, credit = saga.steps
     assert (debit.state, debit.result) == ("succeeded", {"balance_minor": 7})
