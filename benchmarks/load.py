@@ -1,4 +1,4 @@
-"""Load on a running Makegood: many transfers at once through Kafka, or one client over HTTP.
+"""Load on a running Makegood: many transfers at once through Kafka, or some clients over HTTP.
 
 The many speak to the engine as the API does (`api.gateway`), without HTTP, as the peer's clients
 call its workflow without HTTP. A figure is given only when every transfer was seen to complete.
@@ -142,19 +142,22 @@ async def through_kafka(
     return Load(transfers, time.perf_counter() - began, latencies_ms)
 
 
-async def over_http(url: str, names: Sequence[str], transfers: int, seed: int) -> Load:
-    """One client, one transfer after the other, each waited for. Raises NotDone."""
+async def over_http(
+    url: str, names: Sequence[str], transfers: int, seed: int, *, clients: int = 1
+) -> Load:
+    """Each client has a connection of its own, and starts a transfer when the one before has ended.
+    Raises NotDone."""
     rng = random.Random(seed)
     run = uuid.uuid4().hex
+    orders = iter([(i, *rng.sample(names, 2), rng.randint(1, 1000)) for i in range(transfers)])
     latencies_ms: list[float] = []
-    async with Client(url, connections=1) as client:
-        began = time.perf_counter()
-        for number in range(transfers):
-            source, target = rng.sample(names, 2)
+
+    async def one(client: Client) -> None:
+        for number, source, target, amount in orders:
             body = {
                 "source": source,
                 "target": target,
-                "amount_minor": rng.randint(1, 1000),
+                "amount_minor": amount,
                 "currency": "EUR",
             }
             asked = time.perf_counter()
@@ -162,4 +165,10 @@ async def over_http(url: str, names: Sequence[str], transfers: int, seed: int) -
             if transfer.state != "completed":
                 raise NotDone(f"transfer {number}: {transfer}")
             latencies_ms.append((time.perf_counter() - asked) * 1000)
+
+    async with Client(url, connections=clients) as client:
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                group.create_task(one(client))
         return Load(transfers, time.perf_counter() - began, latencies_ms)

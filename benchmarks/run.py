@@ -9,7 +9,8 @@ Writes `benchmarks/results/latest.json`.
 - throughput: Makegood as it runs in production (all roles as processes, the read model kept up),
   transfers started through Kafka; DBOS, its fastest variant, called in its own processes;
 - the limit: the same records, in number and size, through bare aiokafka in one process;
-- latency: one client over HTTP with `Prefer: wait`, from the request to the answer.
+- over HTTP, with `Prefer: wait`: many clients; and the latency of one alone, from the request to
+  the answer.
 """
 
 import argparse
@@ -46,6 +47,7 @@ CONCURRENCY = 2048
 # takes an eighth of both cores.
 WARM_UP_TRANSFERS = 60_000
 ACCOUNTS = 1_000
+HTTP_CLIENTS = 256
 
 console = Console()
 
@@ -64,6 +66,7 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
         ours: list[float] = []
         theirs: list[float] = []
         limits: list[float] = []
+        https: list[float] = []
         p50s: list[float] = []
         p99s: list[float] = []
         names = account_names(ACCOUNTS)
@@ -74,7 +77,8 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
                 before = await _ends(corner)
                 await through_kafka(gate, names, WARM_UP_TRANSFERS, CONCURRENCY, seed=0)
                 shape = await _shape(corner, before, WARM_UP_TRANSFERS)
-                await over_http(bank.url, names, alone, seed=0)
+                for clients in (1, HTTP_CLIENTS):
+                    await over_http(bank.url, names, alone, 0, clients=clients)
             console.print("warmed up")
             for number in range(1, rounds + 1):
                 async with gateway(corner, PARTITIONS) as gate:
@@ -83,12 +87,17 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
                 single = await over_http(bank.url, names, alone, number)
                 p50s.append(single.percentile_ms(50))
                 p99s.append(single.percentile_ms(99))
+                many = await over_http(
+                    bank.url, names, transfers // 4, number, clients=HTTP_CLIENTS
+                )
+                https.append(many.transfers_per_s)
                 # The bank's processes are at rest meanwhile, waiting in a poll.
                 theirs.append(await _dbos(stack.database_url, dbos_transfers))
                 limits.append(await _limit(stack.bootstrap, transfers, shape, data))
                 console.print(
                     f"round {number}: Makegood {ours[-1]:,.0f}/s, DBOS {theirs[-1]:,.0f}/s, limit "
-                    f"{limits[-1]:,.0f}/s; one client p50 {p50s[-1]:.1f} ms, p99 {p99s[-1]:.1f} ms"
+                    f"{limits[-1]:,.0f}/s; over HTTP {https[-1]:,.0f}/s, "
+                    f"one client p50 {p50s[-1]:.1f} ms, p99 {p99s[-1]:.1f} ms"
                 )
             await _proved(corner)
     result = {
@@ -98,18 +107,21 @@ async def main(rounds: int, transfers: int, dbos_transfers: int, alone: int) -> 
         # Against its best round: what slowed it in the others is not its fault.
         "ratio_to_dbos": round(statistics.median(ours) / max(theirs), 2),
         "ratio_to_limit": round(statistics.median(ours) / statistics.median(limits), 3),
+        "http_transfers_per_s": round(statistics.median(https), 1),
         "p50_ms_one_client": round(statistics.median(p50s), 2),
         "p99_ms_one_client": round(statistics.median(p99s), 2),
         "rounds": {
             "transfers_per_s": [round(x, 1) for x in ours],
             "dbos_transfers_per_s": [round(x, 1) for x in theirs],
             "limit_transfers_per_s": [round(x, 1) for x in limits],
+            "http_transfers_per_s": [round(x, 1) for x in https],
             "p50_ms_one_client": [round(x, 2) for x in p50s],
             "p99_ms_one_client": [round(x, 2) for x in p99s],
         },
         "how": {
             "transfers": transfers,
             "clients": CONCURRENCY,
+            "http_clients": HTTP_CLIENTS,
             "partitions": PARTITIONS,
             "accounts": ACCOUNTS,
             "dbos_transfers": dbos_transfers,
@@ -220,6 +232,7 @@ def _show(result: dict[str, Any]) -> None:
         "limit_transfers_per_s",
         "ratio_to_dbos",
         "ratio_to_limit",
+        "http_transfers_per_s",
         "p50_ms_one_client",
         "p99_ms_one_client",
     ):
