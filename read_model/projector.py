@@ -38,14 +38,18 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     min_interval_s: float = 0.01
     max_interval_s: float = 0.5
     record_s: float = 0.0002
-    """From the beginning of one transaction to that of the next: so long for each of its records,
-    within these bounds. The first one after a pause begins at once. From some 5,000 records a
+    """The first transaction after a pause begins at once, the next one so long after it for each of
+    its records, within these bounds. From some 5,000 records a
     second on the intervals grow to the longest: a saga that begins and ends within one transaction
     costs one row and no change of it, a third of the work."""
     idle_wait_ms: int = 1_000
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
     lag_every_s: float = 5.0
+
+    def interval_s(self, records: int) -> float:
+        """From the beginning of a transaction of so many records to that of the next."""
+        return max(self.min_interval_s, min(records * self.record_s, self.max_interval_s))
 
 
 class Projector:
@@ -241,7 +245,7 @@ class Follower:
                     began = loop.time()
                     await self._write(batch)
                     self.writes += 1
-                    left_s = began + self._interval_s(batch) - loop.time()
+                    left_s = began + self._tuning.interval_s(batch.records) - loop.time()
                     if left_s > 0 and self._batch.records < self._tuning.max_batch_records:
                         await asyncio.sleep(left_s)
                 else:
@@ -250,11 +254,6 @@ class Follower:
             filling.cancel()
             await asyncio.gather(filling, return_exceptions=True)
             await self._reader.close()
-
-    def _interval_s(self, batch: Batch) -> float:
-        tuning = self._tuning
-        asked_s = batch.records * tuning.record_s
-        return min(max(asked_s, tuning.min_interval_s), tuning.max_interval_s)
 
     async def _fill(self) -> None:
         tuning = self._tuning

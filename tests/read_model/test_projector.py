@@ -289,3 +289,21 @@ async def test_parked_sagas_show_in_the_metrics(engine: AsyncEngine, database_of
             while REGISTRY.get_sample_value("makegood_sagas", {"state": "parked"}) != 1:
                 await asyncio.sleep(0.01)
     assert REGISTRY.get_sample_value("makegood_sagas", {"state": "running"}) == 1
+
+
+@pytest.mark.parametrize("per_s", [100, 1_000, 4_500])
+def test_rows_are_milliseconds_behind_while_there_is_little_to_do(per_s: int) -> None:
+    """What comes in one interval is the next transaction, so its interval settles."""
+    assert settled_interval_s(per_s) == pytest.approx(0.01, abs=0.001)
+
+
+@pytest.mark.parametrize("per_s", [5_500, 50_000, 1_000_000])
+def test_rows_are_written_seldom_while_there_is_much_to_do(per_s: int) -> None:
+    assert settled_interval_s(per_s) == 0.5
+
+
+def settled_interval_s(per_s: int) -> float:
+    tuning, interval_s = ProjectorTuning(), 0.05
+    for _ in range(100):
+        interval_s = tuning.interval_s(round(per_s * interval_s))
+    return interval_s
