@@ -3,6 +3,7 @@
 import { Refused, get, newKey, parse, post } from "./api.js";
 import { badge, duration, h, money, sagaLink, show, table, when, words } from "./dom.js";
 import { graph } from "./graph.js";
+import { legSheets } from "./legs.js";
 
 const PAGE = 200;
 const STEPS = 100;
@@ -20,6 +21,10 @@ export function saga(_, id, { digits, refresh, say }) {
   const buttons = Object.entries(ACTIONS).map(([action, [title]]) =>
     h("button", { type: "button", disabled: true, onclick: () => confirm(action) }, `${title} …`));
   const steps = h("section", { class: "sheet", "aria-label": "Steps" });
+  const sheets = legSheets(path, digits, () => {
+    news = true;
+    return refresh();
+  });
   const entries = h("tbody");
   const more = h("button", { type: "button", hidden: true, onclick: async () => {
     wanted += PAGE;
@@ -107,7 +112,7 @@ export function saga(_, id, { digits, refresh, say }) {
   let answered = null;
   return {
     title: `Saga ${id}`,
-    nodes: [head, h("p", { class: "actions" }, buttons), steps, line],
+    nodes: [head, h("p", { class: "actions" }, buttons), steps, sheets.node, line],
     pushed,
     leave,
     async refresh() {
@@ -124,6 +129,7 @@ export function saga(_, id, { digits, refresh, say }) {
       show(head, facts(found, digits));
       buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
       show(steps, ...stepNodes(found.steps));
+      await sheets.refresh(found);
       if (!stream && !refused && more.hidden && !ENDED.includes(found.state)) listen();
     },
   };

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from api.streams import Streams
+from saga_definitions.timetable import Timetable
 from tests.api.bank import Bank
 
 HOSTILE = "\"'><img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
@@ -185,6 +187,53 @@ async def test_an_operator_retries_a_parked_saga_with_the_keyboard_alone(
         await expect(page.get_by_role("button", name="Retry …")).to_be_disabled()
         await expect(page.get_by_text("asked for debit (attempt 2)")).to_be_visible()
     assert (await bank.client.get(f"/accounts/{poor}")).json()["balance_minor"] == 300
+
+
+async def test_legs_are_shown_some_at_a_time_and_by_their_state(
+    browser: Browser, bank: Bank
+) -> None:
+    source, target = await bank.open(1_000), await bank.open()
+    legs = [{"target": target if n % 20 else "nobody", "amount_minor": 5} for n in range(60)]
+    body = {"definition": "payroll", "source": source, "currency": "EUR", "legs": legs}
+    paid = await bank.post("/transfers", {**body, "amount_minor": 300}, Prefer="wait=20")
+    saga_id = paid.json()["id"]
+    await bank.look(f"/sagas/{saga_id}", paid)
+    async with opened(browser, bank, f"/sagas/{saga_id}") as page:
+        sheet = page.get_by_role("region", name="Legs of pay")
+        rows = sheet.locator("tbody tr")
+        await expect(rows).to_have_count(50)
+        await expect(rows.first).to_have_text(re.compile("^0nobody0.05 EURrefusedaccount unknown$"))
+        await axe_finds_nothing(page)
+        await sheet.get_by_role("button", name="More legs").click()
+        await expect(rows).to_have_count(60)
+        await expect(sheet.get_by_role("button", name="More legs")).to_be_hidden()
+        await sheet.get_by_label("State").select_option("refused")
+        await expect(rows).to_have_count(3)
+        await expect(sheet.get_by_text("3 of 60 legs")).to_be_visible()
+
+
+async def test_the_payments_of_a_standing_order_lead_to_their_transfers(
+    browser: Browser, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = [f"{datetime.now(UTC) + timedelta(milliseconds=300):%FT%T.%f}Z", "2099-02-28T08:00:00Z"]
+    due.append("2099-03-31T07:00:00Z")
+    monkeypatch.setattr(Timetable, "instants", lambda *_: due)
+    source, target = await bank.open(1_000), await bank.open()
+    body = {"definition": "standing_order", "source": source, "target": target, "currency": "EUR"}
+    body |= {"first": "2099-01-31", "every": "month", "at": "09:00", "zone": "Europe/Berlin"}
+    order = await bank.post("/transfers", {**body, "amount_minor": 5, "times": 3}, Prefer="wait=20")
+    saga_id = order.json()["id"]
+    await bank.look(f"/sagas/{saga_id}", order)
+    async with opened(browser, bank, f"/sagas/{saga_id}") as page:
+        rows = page.get_by_role("region", name="Legs of pay").locator("tbody tr")
+        await expect(rows).to_have_count(3)
+        await expect(rows.first).to_contain_text("succeeded")
+        await expect(rows.nth(1)).to_contain_text("waiting")
+        await expect(rows.last).to_contain_text("pending")
+        assert await rows.last.locator("time").get_attribute("datetime") == due[2]
+        await rows.first.get_by_role("link").click()
+        await expect(page.get_by_text(", as pay.0")).to_be_visible()
+        await expect(page.get_by_role("link", name=saga_id)).to_be_visible()
 
 
 async def test_a_saga_page_is_told_the_news_and_asks_for_them_where_it_is_not(

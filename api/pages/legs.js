@@ -1,0 +1,58 @@
+// The legs of steps that are done for each element of a list: whom a payroll pays, when an order
+// pays next. Thousands of them, so they are shown some at a time.
+
+import { get } from "./api.js";
+import { badge, h, money, sagaLink, show, table, when, words } from "./dom.js";
+
+const PAGE = 50;
+const MOST = 1000;
+const STATES = ["pending", "waiting", "requested", "succeeded", "refused", "timed_out", "undoing", "undone", "undo_failed"];
+
+/** `changed` is called when something else is to be shown; `refresh` then has to be called. */
+export function legSheets(path, digits, changed) {
+  const node = h("div");
+  const sheets = new Map();
+
+  function sheetOf(step) {
+    const state = h("select", { onchange: changed }, h("option", { value: "" }, "any"),
+      STATES.map((one) => h("option", { value: one }, words(one))));
+    const list = h("div");
+    const more = h("button", { type: "button", onclick: () => {
+      made.wanted += PAGE;
+      changed();
+    } }, "More legs");
+    const made = { state, list, more, wanted: PAGE };
+    node.append(h("section", { class: "sheet", "aria-label": `Legs of ${step}` },
+      h("h2", null, `Legs of ${step}`),
+      h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
+        h("label", null, "State", state)),
+      list, h("p", { class: "actions" }, more)));
+    sheets.set(step, made);
+    return made;
+  }
+
+  return {
+    node,
+    async refresh({ steps, params }) {
+      for (const { name, legs } of steps.filter((step) => step.legs)) {
+        const { state, list, more, wanted } = sheets.get(name) ?? sheetOf(name);
+        const limit = Math.min(wanted, MOST);
+        const page = await get(`${path}/legs`, { step: name, state: state.value, limit });
+        more.hidden = page.next === null || limit === MOST;
+        show(list, listed(page.legs, legs.count, params.currency, digits));
+      }
+    },
+  };
+}
+
+function listed(found, count, currency, digits) {
+  const names = Object.keys(typeof found[0]?.element === "object" ? found[0].element : {});
+  const titles = names.length ? names.map((name) => words(name.replace(/_minor$/, ""))) : ["element"];
+  const cells = (element) => (names.length
+    ? names.map((name) => (name.endsWith("_minor") ? money(element[name], currency, digits) : String(element[name])))
+    : [/^\d{4}-\d\d-\d\dT/.test(element) ? when(element) : String(element)]);
+  return table(`${found.length} of ${count} legs`,
+    [["leg", "right"], ...titles.map((title, i) => [title, names[i]?.endsWith("_minor") ? "right" : null]), ["state"], ["reason"], ["saga"]],
+    found.map(({ leg, element, state, reason, saga }) => [leg,
+      [String(leg), ...cells(element), badge(state), words(reason), saga ? sagaLink(saga) : ""]]));
+}
