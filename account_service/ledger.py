@@ -47,7 +47,7 @@ _SAYS_NOTHING_NEW: Final[frozenset[RefusalReason]] = frozenset(
 """Refusals that are about the memory itself, and so must not change it."""
 
 
-class _Chunk(msgspec.Struct, frozen=True):
+class _Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_ms: int
     accounts: list[Account] = []
     effects: list[tuple[str, Remembered]] = []

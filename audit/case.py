@@ -11,13 +11,15 @@ from audit.effects import Effect
 
 class PlanStep(NamedTuple):
     """What the audit has to know of a step; one that `waits` has no effect. `legs`: how many it
-    has, if it is done leg by leg; it `collects` those that are refused."""
+    has, if it is done leg by leg; it `collects` those that are refused. `after`: the steps that
+    come right before it."""
 
     name: str
     reversible: bool
     waits: bool = False
     legs: int | None = None
     collects: bool = False
+    after: tuple[str, ...] = ()
 
     @property
     def parts(self) -> list[str]:
@@ -78,6 +80,19 @@ class Case(msgspec.Struct):
     """It is a step of another saga."""
     lost: bool = False
     """Its beginning is missing: told once."""
+
+    def step_of(self, name: str) -> PlanStep | None:
+        """The step of this name, or whose leg is called so."""
+        whole, _, leg = name.rpartition(".")
+        wanted = whole if leg.isdecimal() else name
+        return next((step for step in self.steps if step.name == wanted), None)
+
+    def has_done(self, name: str) -> bool:
+        """Whether its journal has told that a step, which is not done leg by leg, is done."""
+        if name in self.passed or name in self.skipped:
+            return True
+        effect = self.effects.get(f"{name}/do")
+        return effect is not None and effect.succeeded_at >= 0
 
     @property
     def may_be_taken_back(self) -> bool:

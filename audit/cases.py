@@ -148,6 +148,7 @@ class Cases:
                 waits=step.wait is not None,
                 legs=legs(step, event.params),
                 collects=step.pivot and bool(step.each),
+                after=step.after,
             )
             for step in event.plan.steps
         )
@@ -160,6 +161,7 @@ class Cases:
         self._not_to_be_skipped(case, event, place, offset)
         if event.direction == "do":
             self._in_time(case, event, place, offset)
+            self._in_order(case, event, place, offset)
         try:
             asked = asked_of(event)
         except Misnamed as error:
@@ -228,9 +230,19 @@ class Cases:
         earliest = case.terms.earliest.get(event.step, event.at_ms)
         if event.at_ms < earliest:
             self._say("too_early", event, place, offset, f"not before {earliest}", f"{event.at_ms}")
-        latest = case.terms.latest.get(event.step, event.at_ms)
-        begins = isinstance(event, StepRequested) and event.attempt == 1
-        if begins and event.at_ms > latest:
+
+    def _in_order(self, case: Case, event: StepRequested, place: Place, offset: int) -> None:
+        """What comes before a step is done, and the step is begun by its last moment."""
+        step = case.step_of(event.step)
+        if step is None:
+            return
+        for before in step.after:
+            other = case.step_of(before)
+            if other is not None and other.legs is None and not case.has_done(before):
+                self._say("step_order", event, place, offset, f"{before} done first", event.step)
+        # Only when it begins, and of its legs the first: what is under way may take its time.
+        latest = case.terms.latest.pop(step.name, event.at_ms)
+        if event.attempt == 1 and event.at_ms > latest:
             self._say("too_late", event, place, offset, f"not after {latest}", f"{event.at_ms}")
 
     def _turned(self, case: Case, event: Any, place: Place, offset: int) -> None:

@@ -136,7 +136,7 @@ class _Common(TypedDict):
     reply_to: str
 
 
-class _Chunk(msgspec.Struct, frozen=True):
+class _Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_ms: int
     under_way: list[tuple[str, UnderWay]] = []
     known: list[tuple[str, Known]] = []

@@ -44,14 +44,16 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """`records` counts all that were read, `void` those of deposed writers among them."""
+    """`records` counts all that were read, `void` those of deposed writers among them; `size`: of
+    all their values, in bytes."""
 
-    __slots__ = ("changes", "moves", "records", "void")
+    __slots__ = ("changes", "moves", "records", "size", "void")
 
     def __init__(self) -> None:
         self.changes = Changes()
         self.moves: dict[Place, Move] = {}
         self.records = 0
+        self.size = 0
         self.void = 0
 
 
@@ -106,6 +108,7 @@ class Cursor:
                 folded += 1
         finally:
             batch.records += folded
+            batch.size += sum(len(record.value or b"") for record in records)
             batch.void += rule.void - void_before
             if folded:
                 self._move(batch, Position(next_offset, epoch))

@@ -32,7 +32,8 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a projector."""
 
     max_batch_records: int = 20_000
-    """Records in one transaction; as many again may be folded while it is in flight."""
+    max_batch_bytes: int = 32 * 1024 * 1024
+    """What one transaction may take in; as much again may be folded while it is in flight."""
     max_read_records: int = 500
     """Records folded at a time: bounds how long the event loop is held (about 2 ms)."""
     min_interval_s: float = 0.01
@@ -46,6 +47,9 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
     lag_every_s: float = 5.0
+
+    def is_full(self, batch: Batch) -> bool:
+        return batch.records >= self.max_batch_records or batch.size >= self.max_batch_bytes
 
     def interval_s(self, records: int) -> float:
         """From the beginning of a transaction of so many records to that of the next."""
@@ -246,7 +250,7 @@ class Follower:
                     await self._write(batch)
                     self.writes += 1
                     left_s = began + self._tuning.interval_s(batch.records) - loop.time()
-                    if left_s > 0 and self._batch.records < self._tuning.max_batch_records:
+                    if left_s > 0 and not self._tuning.is_full(self._batch):
                         await asyncio.sleep(left_s)
                 else:
                     await filling
@@ -258,7 +262,7 @@ class Follower:
     async def _fill(self) -> None:
         tuning = self._tuning
         while True:
-            if self._batch.records >= tuning.max_batch_records:
+            if tuning.is_full(self._batch):
                 self._room.clear()
                 await self._room.wait()
             found = await self._reader.read(tuning.max_read_records, tuning.idle_wait_ms)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from messages.child import START_CHILD
-from messages.saga import StepRequested
+from messages.saga import SagaStarted, StepRequested
 from messages.wire import Undecodable
 from orchestrator.progress import EventOutOfPlace, Saga, evolve
 from read_model import queries, tables
@@ -116,7 +116,10 @@ async def folded(engine: AsyncEngine, saga_id: str) -> Folded | None:
             try:
                 happened = decode_event(event, plans)
                 state = evolve(state, happened)
-                if isinstance(happened, StepRequested) and happened.command_type == START_CHILD:
+                if isinstance(happened, SagaStarted):
+                    # It begins anew: what it asked for in an earlier life is another saga's.
+                    children.clear()
+                elif isinstance(happened, StepRequested) and happened.command_type == START_CHILD:
                     children[happened.step] = _child.decode(happened.command).child_id
             except (msgspec.MsgspecError, Undecodable, EventOutOfPlace) as error:
                 raise HistoryUnreadable(saga_id, offset, str(error)) from error

@@ -35,9 +35,13 @@ export function legSheets(path, digits, changed) {
     node,
     async refresh({ steps, params }) {
       for (const { name, legs } of steps.filter((step) => step.legs)) {
-        const { state, list, more, wanted } = sheets.get(name) ?? sheetOf(name);
+        const sheet = sheets.get(name) ?? sheetOf(name);
+        const { state, list, more, wanted } = sheet;
+        const asked = state.value;
         const limit = Math.min(wanted, MOST);
-        const page = await get(`${path}/legs`, { step: name, state: state.value, limit });
+        const page = await get(`${path}/legs`, { step: name, state: asked, limit });
+        // Answers that cross: another one is on its way.
+        if (state.value !== asked || sheet.wanted !== wanted) continue;
         more.hidden = page.next === null || limit === MOST;
         show(list, listed(page.legs, legs.count, params.currency, digits));
       }

@@ -110,6 +110,22 @@ export function saga(_, id, { digits, refresh, say }) {
 
   let last = null;
   let answered = null;
+
+  async function stand() {
+    const found = await get(path);
+    if (last !== null && last.state !== found.state) {
+      // What an action was answered with is not said again: it would wipe the answer away.
+      if (found.state !== answered) say(`The saga is ${found.state}`);
+      answered = null;
+    }
+    last = found;
+    show(head, facts(found, digits));
+    buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
+    show(steps, ...stepNodes(found.steps));
+    await sheets.refresh(found);
+    if (!stream && !refused && more.hidden && !ENDED.includes(found.state)) listen();
+  }
+
   return {
     title: `Saga ${id}`,
     nodes: [head, h("p", { class: "actions" }, buttons), steps, sheets.node, line],
@@ -119,18 +135,13 @@ export function saga(_, id, { digits, refresh, say }) {
       if (!pushed()) await follow();
       if (last !== null && ENDED.includes(last.state) && !news) return;
       news = false;
-      const found = await get(path);
-      if (last !== null && last.state !== found.state) {
-        // What an action was answered with is not said again: it would wipe the answer away.
-        if (found.state !== answered) say(`The saga is ${found.state}`);
-        answered = null;
+      try {
+        await stand();
+      } catch (error) {
+        // What was to be shown is still to be shown.
+        news = true;
+        throw error;
       }
-      last = found;
-      show(head, facts(found, digits));
-      buttons.forEach((button) => { button.disabled = ENDED.includes(found.state); });
-      show(steps, ...stepNodes(found.steps));
-      await sheets.refresh(found);
-      if (!stream && !refused && more.hidden && !ENDED.includes(found.state)) listen();
     },
   };
 }

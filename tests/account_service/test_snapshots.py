@@ -103,5 +103,7 @@ def test_a_restored_ledger_forgets_in_the_order_of_time():
 def test_a_chunk_of_another_format_is_an_error_for_the_caller():
     with pytest.raises(msgspec.ValidationError):
         Ledger().restore(b'{"accounts": 1}')
+    with pytest.raises(msgspec.ValidationError):
+        Ledger().restore(b'{"clock_ms": 5, "accounts_v2": [], "memory": []}')
     with pytest.raises(msgspec.DecodeError):
         Ledger().restore(b"\x00")

@@ -211,6 +211,18 @@ async def test_legs_are_shown_some_at_a_time_and_by_their_state(
         await expect(rows).to_have_count(3)
         await expect(sheet.get_by_text("3 of 60 legs")).to_be_visible()
 
+    answers = 0
+
+    async def away_at_first(route: Route) -> None:
+        nonlocal answers
+        answers += 1
+        await (route.fulfill(status=503, json={}) if answers == 1 else route.continue_())
+
+    async with opened(browser, bank, "/sagas", expected="503") as page:
+        await page.route("**/legs*", away_at_first)
+        await page.goto(f"/dashboard#/sagas/{saga_id}")
+        await expect(page.locator("section[aria-label^=Legs] tbody tr")).to_have_count(50)
+
 
 async def test_the_payments_of_a_standing_order_lead_to_their_transfers(
     browser: Browser, bank: Bank, monkeypatch: pytest.MonkeyPatch

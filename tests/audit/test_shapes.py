@@ -21,7 +21,9 @@ from messages.saga import (
     SignalAccepted,
     StepRequested,
     StepSkipped,
+    StepSucceeded,
     StepWaiting,
+    WaitEnded,
 )
 from saga_definitions.approved_transfer import FREE_UP_TO_MINOR
 from tests.saga_definitions.bank import SAGA, Bank
@@ -188,6 +190,30 @@ def test_a_leg_that_was_never_paid_is_seen(definition: str) -> None:
     assert found(payroll(definition, closed=False), longer) == ["step_done"]
 
 
+def test_a_step_that_was_asked_for_before_its_wait_was_over_is_seen() -> None:
+    bank = scheduled()
+    over = [event for event in bank.events if isinstance(event, WaitEnded)]
+    bank.events[:] = [event for event in bank.events if event not in over]
+    at = next(i for i, event in enumerate(bank.events) if isinstance(event, StepSucceeded))
+    bank.events[at:at] = over
+    assert found(bank) == ["step_order"]
+
+
+def test_a_step_with_legs_that_begins_after_its_last_moment_is_seen() -> None:
+    late = {"by": "params.until"}
+
+    def with_a_last_moment(event: SagaEvent) -> SagaEvent:
+        if not isinstance(event, SagaStarted):
+            return event
+        steps = tuple(
+            replace(step, **late) if step.name == "pay" else step for step in event.plan.steps
+        )
+        params = {**event.params, "until": "2001-01-01T00:00:00Z"}
+        return replace(event, params=params, plan=replace(event.plan, steps=steps))
+
+    assert found(payroll(), with_a_last_moment) == ["too_late"]
+
+
 def test_an_approval_by_the_one_who_asked_is_seen() -> None:
     def by_ann(event: SagaEvent) -> SagaEvent:
         return replace(event, who="Ann") if isinstance(event, SignalAccepted) else event
@@ -199,7 +225,7 @@ def test_a_transfer_that_went_on_without_its_approval_is_seen() -> None:
     def unasked(event: SagaEvent) -> SagaEvent | None:
         return None if isinstance(event, SignalAccepted | StepWaiting) else event
 
-    assert found(approved(LARGE).signal("approval"), unasked) == ["step_done"]
+    assert found(approved(LARGE).signal("approval"), unasked) == ["step_done", "step_order"]
 
 
 def test_an_approval_that_was_skipped_though_it_was_due_is_seen() -> None:

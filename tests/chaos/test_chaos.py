@@ -1,6 +1,7 @@
 """A short attack on three real brokers; `make chaos` is the long one."""
 
 import os
+import sys
 from pathlib import Path
 from random import SystemRandom
 
@@ -18,8 +19,9 @@ async def test_a_death_and_some_minutes_of_faults_lose_and_double_nothing(
     monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
     seed = SystemRandom().randrange(10**9)
     attacked_s = int(os.environ.get("MAKEGOOD_TEST_CHAOS_S", "75"))
+    # Not on stdout, which a process of pytest-xdist has none of.
     with capsys.disabled():
-        print(f"\nchaos: seed {seed}")
+        print(f"\nchaos: seed {seed}", file=sys.stderr)
     found = await attack(attacked_s, seed=seed, clients=8, deaths=1, folder=tmp_path)
     # How long the work stood still is judged by the long run, on a machine of its own.
     assert found["wrong"] == []

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from messages.child import START_CHILD
 from messages.plan import Plan
 from messages.saga import (
     AnswerIgnored,
@@ -234,10 +235,15 @@ async def test_a_refused_start_has_a_history_and_is_no_saga(
 async def test_a_saga_that_began_anew_shows_both_lives_and_the_steps_of_the_later(
     engine: AsyncEngine, database_of_test: str, journals: Journals
 ) -> None:
+    child = msgspec.structs.replace(
+        requested("s1", "debit"),
+        command_type=START_CHILD,
+        command=msgspec.Raw(b'{"child_id":"%b"}' % (b"1" * 32)),
+    )
     journals.write(
         SAGAS,
         started("s1"),
-        requested("s1", "debit"),
+        child,
         SagaCompleted(saga_id="s1", at_ms=AT_MS),
         started("s1", at_ms=AT_MS + 9 * 86_400_000),
     )
@@ -246,7 +252,8 @@ async def test_a_saga_that_began_anew_shows_both_lives_and_the_steps_of_the_late
     assert len(await types(engine, "s1")) == 4
     found = await timeline.folded(engine, "s1")
     assert found is not None
-    assert [step.state for step in found[1].steps] == ["pending", "pending"]
+    assert [step.state for step in found.saga.steps] == ["pending", "pending"]
+    assert found.children == {}
 
 
 async def test_what_deposed_writers_and_strangers_say_is_no_history(

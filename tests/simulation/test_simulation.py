@@ -55,8 +55,9 @@ def test_the_same_seed_gives_the_same_history_in_another_process():
 def test_fresh_seeds_hold_and_every_fault_happens(capsys: pytest.CaptureFixture[str]):
     first = SystemRandom().randrange(10**9)
     count = int(os.environ.get("MAKEGOOD_TEST_SEEDS", "400"))
+    # Not on stdout, which a process of pytest-xdist has none of.
     with capsys.disabled():
-        print(f"\nsimulation: seeds {first}..{first + count - 1}")
+        print(f"\nsimulation: seeds {first}..{first + count - 1}", file=sys.stderr)
     happened: Counter[str] = Counter()
     for wrong, counted, _ in in_processes(count, first, 50, os.cpu_count() or 1):
         assert wrong == [], "makegood simulate --seed N --trace tells its story"
