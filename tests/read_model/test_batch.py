@@ -8,6 +8,7 @@ from journal.opening import JournalCorrupt, PartitionsChanged
 from messages.saga import SagaCompleted
 from read_model.batch import Batch, Cursor, Move
 from read_model.position import Position
+from read_model.projector import ProjectorTuning
 from tests.read_model.history import ACCOUNTS, PARTITIONS, SAGAS, Journals, deposited, opened
 
 
@@ -23,6 +24,12 @@ async def test_a_batch_remembers_where_it_began_over_several_reads() -> None:
     cursor.fold(records(journals)[2:], batch)
     assert batch.moves == {ACCOUNTS: Move(Position(0, -1), Position(4, 0))}
     assert batch.records == 4
+    size = sum(len(record.value or b"") for record in records(journals))
+    assert batch.size == size
+    # Large records fill a transaction before they are many: PostgreSQL takes 1 GB in one parameter.
+    assert ProjectorTuning(max_batch_bytes=size).is_full(batch)
+    assert not ProjectorTuning(max_batch_bytes=size + 1).is_full(batch)
+    assert ProjectorTuning(max_batch_records=4).is_full(batch)
     assert batch.changes.account_changes["alice"].balance_minor == 5
 
 
