@@ -25,6 +25,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.frozen = False
+        self.appending = 0
+        """How many appends are under way."""
         self._thawed = asyncio.Event()
 
     def freeze(self) -> None:
@@ -100,6 +102,13 @@ class _GatedWriter:
         return self._inner.max_batch_bytes
 
     async def append(self, place: Place, entries: Sequence[Entry]) -> int:
+        self._gate.appending += 1
+        try:
+            return await self._append(place, entries)
+        finally:
+            self._gate.appending -= 1
+
+    async def _append(self, place: Place, entries: Sequence[Entry]) -> int:
         if self._gate.frozen:
             await self._gate.passed()
         try:
@@ -178,6 +187,11 @@ class Process:
     @property
     def frozen(self) -> bool:
         return self._gate.frozen
+
+    @property
+    def appending(self) -> int:
+        """How many of its appends are under way: its state may be ahead of its journals by them."""
+        return self._gate.appending
 
     @property
     def working(self) -> set[int]:
