@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 import msgspec
 
 from messages.child import ChildRefused, ParentAnswered, ParentAsked, ParentStep
-from messages.identity import child_id
 from messages.plan import Plan, leg_name
 from messages.saga import (
     FINISHED,
@@ -358,18 +357,6 @@ def _waited(
     if saga.waiting_beside(""):
         return saga
     return msgspec.structs.replace(saga, deadline_at_ms=event.at_ms + saga.plan.deadline_ms)
-
-
-def child_ids(saga: Saga) -> dict[str, str]:
-    """Step -> the saga that it is, for the steps that are sagas and were asked for; of those that
-    are many sagas the ones that are not settled."""
-    if not graph_of(saga.plan).nested:
-        return {}
-    return {
-        node.step.name: child_id(saga.id, node.step.name, step.first_at_ms, step.life)
-        for node, step in saga.under_way()
-        if node.nested and step.attempt
-    }
 
 
 def can_turn_back(saga: Saga) -> bool:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.progress import Saga, child_ids
+from messages.identity import child_id
+from orchestrator.graph import graph_of
+from orchestrator.progress import Saga
 from simulation.courses import FINISHED, Course, Courses
 
 
@@ -54,9 +56,7 @@ def waiting_for_nobody(sagas: Iterable[Saga]) -> list[Saga]:
     """Of the live sagas of the whole bank, those that no parked one holds up."""
     live = {saga.id: saga for saga in sagas}
     parked = {saga.id for saga in live.values() if saga.state == "parked"}
-    held_up = _with_parents(
-        parked, {name: {*child_ids(one).values()} for name, one in live.items()}
-    )
+    held_up = _with_parents(parked, {name: _children_of(one) for name, one in live.items()})
     return [saga for name, saga in live.items() if name not in held_up]
 
 
@@ -66,3 +66,14 @@ def _with_parents(sagas: set[str], children: dict[str, set[str]]) -> set[str]:
         if parents <= sagas:
             return sagas
         sagas = sagas | parents
+
+
+def _children_of(saga: Saga) -> set[str]:
+    """The sagas that steps of it, or legs that are not settled, are, as far as asked for."""
+    if not graph_of(saga.plan).nested:
+        return set()
+    return {
+        child_id(saga.id, node.step.name, step.first_at_ms, step.life)
+        for node, step in saga.under_way()
+        if node.nested and step.attempt
+    }
