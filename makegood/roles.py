@@ -14,6 +14,7 @@ from journal.ownership import share
 from journal.service import Service
 from makegood.settings import Settings, SettingsError
 from makegood.topology import DAY_MS, accounts, claims, connect, definitions, sagas
+from makegood.turns import take_long_turns
 from messages.participants import PAYOUTS, Participant
 from saga_definitions.dsl import Definition
 
@@ -46,6 +47,7 @@ async def _run_service(
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
         collect_rarely()
+        take_long_turns()
         await share(log, settings.kafka(name), service, settings.instance)
     finally:
         await log.close()
@@ -71,6 +73,7 @@ async def run_projector(settings: Settings) -> None:
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.api_host)
         collect_rarely()
+        take_long_turns()
         log_event.info("role_started", role="projector")
         await project(log, settings.database_url)
     finally:
