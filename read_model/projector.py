@@ -43,6 +43,9 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     its records, within these bounds. From some 5,000 records a
     second on the intervals grow to the longest: a saga that begins and ends within one transaction
     costs one row and no change of it, a third of the work."""
+    max_rest_s: float = 0.1
+    """So is reading: a read that found no more than it could take rests so long for each of its
+    records, at most this. Many small reads cost the projector and the broker more than few."""
     idle_wait_ms: int = 1_000
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
@@ -54,6 +57,11 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     def interval_s(self, records: int) -> float:
         """From the beginning of a transaction of so many records to that of the next."""
         return max(self.min_interval_s, min(records * self.record_s, self.max_interval_s))
+
+    def rest_s(self, records: int) -> float:
+        """From a read that found so many records to the next one."""
+        full = records >= self.max_read_records
+        return 0.0 if full else min(records * self.record_s, self.max_rest_s)
 
 
 class Projector:
@@ -271,8 +279,8 @@ class Follower:
                     self._cursors[place].fold(records, self._batch)
                 finally:
                     self._news.set()
-            # Let the transaction go on, and whoever shares this loop.
-            await asyncio.sleep(0)
+            # Also after a full one: the transaction has to go on, and whoever shares this loop.
+            await asyncio.sleep(tuning.rest_s(sum(map(len, found.values()))))
 
 
 async def run_projector(log: Log, database_url: str) -> None:
