@@ -1,6 +1,6 @@
 """How long the kernel lets a role compute before it is another process's turn.
 
-Linux gives each process about 3 ms, then the next one that waits. A role handles a batch in 10 to
+Linux gives each process 1 to 3 ms, then the next one that waits. A role handles a batch in 10 to
 20 ms, over tens of MB of state; where there are more busy roles than cores, each turn begins with
 cold caches: a tenth of all CPU time, measured with the bank on two cores. Longer turns are a
 request of the process's own (Linux 6.12 or later) and need no rights; whoever has shorter ones,

@@ -105,6 +105,19 @@ export function money(minor, currency, digits) {
   return `${sign}${whole}${places ? `.${text.slice(-places)}` : ""} ${currency}`;
 }
 
+export const json = (value, indent) =>
+  JSON.stringify(value, (_, v) => (typeof v === "bigint" ? String(v) : v), indent);
+
+/** A parameter, or a field of one, as people read it. */
+export function parameter(name, value, currency, digits) {
+  if (name.endsWith("_minor") && ["number", "bigint"].includes(typeof value)) return money(value, currency, digits);
+  if (typeof value !== "string") return json(value);
+  return /^\d{4}-\d\d-\d\dT/.test(value) ? when(value) : value;
+}
+
+/** The name of a parameter in words. */
+export const titled = (name) => words(name.replace(/_minor$/, ""));
+
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`;

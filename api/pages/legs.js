@@ -2,7 +2,7 @@
 // pays next. Thousands of them, so they are shown some at a time.
 
 import { get } from "./api.js";
-import { badge, h, money, sagaLink, show, table, when, words } from "./dom.js";
+import { badge, h, parameter, sagaLink, show, table, titled, words } from "./dom.js";
 
 const PAGE = 50;
 const MOST = 1000;
@@ -50,13 +50,11 @@ export function legSheets(path, digits, changed) {
 }
 
 function listed(found, count, currency, digits) {
-  const names = Object.keys(typeof found[0]?.element === "object" ? found[0].element : {});
-  const titles = names.length ? names.map((name) => words(name.replace(/_minor$/, ""))) : ["element"];
-  const cells = (element) => (names.length
-    ? names.map((name) => (name.endsWith("_minor") ? money(element[name], currency, digits) : String(element[name])))
-    : [/^\d{4}-\d\d-\d\dT/.test(element) ? when(element) : String(element)]);
+  const fieldsOf = ({ element }) => (element !== null && typeof element === "object" ? element : { element });
+  const names = Object.keys(found.length ? fieldsOf(found[0]) : { element: null });
   return table(`${found.length} of ${count} legs`,
-    [["leg", "right"], ...titles.map((title, i) => [title, names[i]?.endsWith("_minor") ? "right" : null]), ["state"], ["reason"], ["saga"]],
-    found.map(({ leg, element, state, reason, saga }) => [leg,
-      [String(leg), ...cells(element), badge(state), words(reason), saga ? sagaLink(saga) : ""]]));
+    [["leg", "right"], ...names.map((name) => [titled(name), name.endsWith("_minor") ? "right" : null]), ["state"], ["reason"], ["saga"]],
+    found.map((one) => [one.leg, [String(one.leg),
+      ...names.map((name) => parameter(name, fieldsOf(one)[name], currency, digits)),
+      badge(one.state), words(one.reason), one.saga ? sagaLink(one.saga) : ""]]));
 }

@@ -1,7 +1,7 @@
 // One saga: how it stands, its steps, all that has happened to it, and an operator's ways back.
 
 import { Refused, get, newKey, parse, post } from "./api.js";
-import { badge, duration, h, money, sagaLink, show, table, when, words } from "./dom.js";
+import { badge, duration, grouped, h, json, money, parameter, sagaLink, show, table, titled, when, words } from "./dom.js";
 import { graph } from "./graph.js";
 import { legSheets } from "./legs.js";
 
@@ -146,6 +146,9 @@ export function saga(_, id, { digits, refresh, say }) {
   };
 }
 
+// After the name of a list that was cut off: how many elements it has besides.
+const LEFT_OUT = ".left_out";
+
 function facts(found, digits) {
   const { source, target, amount_minor, currency, ...others } = found.params;
   const simple = [source, target, currency].every((value) => typeof value === "string");
@@ -156,8 +159,12 @@ function facts(found, digits) {
     ...(found.parent ? [["Step of", h("span", null, sagaLink(found.parent.id),
       `, as ${found.parent.step}`)]] : []),
     ...(simple ? [["Transfer", `${money(amount_minor, currency, digits)} from ${source} to ${target}`]] : []),
-    ...Object.entries(simple ? others : found.params).map(([name, value]) =>
-      [words(name), typeof value === "string" ? value : json(value)]),
+    ...Object.entries(simple ? others : found.params).filter(([name]) => !name.endsWith(LEFT_OUT))
+      .map(([name, value]) => [titled(name),
+        // Each element has a row of its own.
+        Array.isArray(value) && found.steps.some((step) => step.legs)
+          ? `${grouped(value.length + (found.params[name + LEFT_OUT] ?? 0))}, listed below`
+          : parameter(name, value, currency, digits)]),
     ["Started", when(found.started_at)],
     ["Ended", found.finished_at ? h("span", null, when(found.finished_at),
       ` after ${duration(new Date(found.finished_at) - new Date(found.started_at))}`)
@@ -208,9 +215,6 @@ function told(entry, startedAt) {
         h("pre", null, json(entry.event, 2)))),
     h("td", { class: "quiet right" }, String(entry.offset)));
 }
-
-const json = (value, indent) =>
-  JSON.stringify(value, (_, v) => (typeof v === "bigint" ? String(v) : v), indent);
 
 function ask(path, action, key, closed, done) {
   const [title, meaning] = ACTIONS[action];
