@@ -44,8 +44,10 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
     second on the intervals grow to the longest: a saga that begins and ends within one transaction
     costs one row and no change of it, a third of the work."""
     max_rest_s: float = 0.1
-    """So is reading: a read that found no more than it could take rests so long for each of its
-    records, at most this. Many small reads cost the projector and the broker more than few."""
+    """So is reading: who has come up with the journals rests so long for each record that it found,
+    at most this. Many small reads cost the projector and the broker more than few."""
+    max_behind_s: float = 0.5
+    """Who is further behind has not come up: there is more to read already."""
     idle_wait_ms: int = 1_000
     first_pause_s: float = 0.05
     max_pause_s: float = 2.0
@@ -58,10 +60,12 @@ class ProjectorTuning(msgspec.Struct, frozen=True, kw_only=True):
         """From the beginning of a transaction of so many records to that of the next."""
         return max(self.min_interval_s, min(records * self.record_s, self.max_interval_s))
 
-    def rest_s(self, records: int) -> float:
-        """From a read that found so many records to the next one."""
-        full = records >= self.max_read_records
-        return 0.0 if full else min(records * self.record_s, self.max_rest_s)
+    def rest_s(self, records: int, behind_s: float) -> float:
+        """From a read of so many records, the newest of them so old, to the next one. A clock that
+        is wrong makes it rest too seldom, or too often and at most `max_rest_s`."""
+        if records >= self.max_read_records or behind_s > self.max_behind_s:
+            return 0.0
+        return min(records * self.record_s, self.max_rest_s)
 
 
 class Projector:
@@ -280,7 +284,9 @@ class Follower:
                 finally:
                     self._news.set()
             # Also after a full one: the transaction has to go on, and whoever shares this loop.
-            await asyncio.sleep(tuning.rest_s(sum(map(len, found.values()))))
+            newest_ms = max((records[-1].timestamp for records in found.values()), default=0)
+            count = sum(map(len, found.values()))
+            await asyncio.sleep(tuning.rest_s(count, time.time() - newest_ms / 1000))
 
 
 async def run_projector(log: Log, database_url: str) -> None:

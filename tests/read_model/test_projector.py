@@ -302,12 +302,13 @@ def test_rows_are_written_seldom_while_there_is_much_to_do(per_s: int) -> None:
     assert settled_interval_s(per_s) == 0.5
 
 
-def test_a_read_rests_by_what_it_found_and_not_at_all_when_there_is_more() -> None:
+def test_reads_rest_by_what_they_found_and_not_at_all_when_there_is_more() -> None:
     tuning = ProjectorTuning()
-    assert tuning.rest_s(0) == 0
-    assert tuning.rest_s(9) < tuning.min_interval_s
-    assert tuning.rest_s(tuning.max_read_records - 1) == pytest.approx(0.1, abs=0.001)
-    assert tuning.rest_s(tuning.max_read_records) == 0
+    full = tuning.max_read_records
+    assert tuning.rest_s(0, 0.05) == 0
+    assert tuning.rest_s(9, 0.05) < tuning.min_interval_s
+    assert tuning.rest_s(full - 1, 0.05) == pytest.approx(0.1, abs=0.001)
+    assert tuning.rest_s(full, 0.05) == tuning.rest_s(9, 60) == 0
 
 
 def settled_interval_s(per_s: int) -> float:
