@@ -108,14 +108,19 @@ export function money(minor, currency, digits) {
 export const json = (value, indent) =>
   JSON.stringify(value, (_, v) => (typeof v === "bigint" ? String(v) : v), indent);
 
-/** A parameter, or a field of one, as people read it. */
-export function parameter(name, value, currency, digits) {
-  if (name.endsWith("_minor") && ["number", "bigint"].includes(typeof value)) return money(value, currency, digits);
+/** One of `fields` as people read it. An amount is in the currency that its name goes with, as
+ *  `target_amount_minor` with `target_currency`; of any other it is not known which. */
+export function field(name, fields, digits) {
+  const value = fields[name];
+  if (name.endsWith("_minor") && ["number", "bigint"].includes(typeof value)) {
+    const currency = fields[name.replace(/amount_minor$/, "currency")];
+    return money(value, typeof currency === "string" ? currency : "", digits);
+  }
   if (typeof value !== "string") return json(value);
   return /^\d{4}-\d\d-\d\dT/.test(value) ? when(value) : value;
 }
 
-/** The name of a parameter in words. */
+/** The name of a field in words. */
 export const titled = (name) => words(name.replace(/_minor$/, ""));
 
 export function duration(ms) {

@@ -2,7 +2,7 @@
 // pays next. Thousands of them, so they are shown some at a time.
 
 import { get } from "./api.js";
-import { badge, h, parameter, sagaLink, show, table, titled, words } from "./dom.js";
+import { badge, field, h, sagaLink, show, table, titled, words } from "./dom.js";
 
 const PAGE = 50;
 const MOST = 1000;
@@ -43,18 +43,18 @@ export function legSheets(path, digits, changed) {
         // Answers that cross: another one is on its way.
         if (state.value !== asked || sheet.wanted !== wanted) continue;
         more.hidden = page.next === null || limit === MOST;
-        show(list, listed(page.legs, legs.count, params.currency, digits));
+        show(list, listed(page.legs, legs.count, params, digits));
       }
     },
   };
 }
 
-function listed(found, count, currency, digits) {
+function listed(found, count, params, digits) {
   const fieldsOf = ({ element }) => (element !== null && typeof element === "object" ? element : { element });
   const names = Object.keys(found.length ? fieldsOf(found[0]) : { element: null });
   return table(`${found.length} of ${count} legs`,
     [["leg", "right"], ...names.map((name) => [titled(name), name.endsWith("_minor") ? "right" : null]), ["state"], ["reason"], ["saga"]],
     found.map((one) => [one.leg, [String(one.leg),
-      ...names.map((name) => parameter(name, fieldsOf(one)[name], currency, digits)),
+      ...names.map((name) => field(name, { ...params, ...fieldsOf(one) }, digits)),
       badge(one.state), words(one.reason), one.saga ? sagaLink(one.saga) : ""]]));
 }

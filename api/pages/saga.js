@@ -1,7 +1,7 @@
 // One saga: how it stands, its steps, all that has happened to it, and an operator's ways back.
 
 import { Refused, get, newKey, parse, post } from "./api.js";
-import { badge, duration, grouped, h, json, money, parameter, sagaLink, show, table, titled, when, words } from "./dom.js";
+import { badge, duration, field, grouped, h, json, money, sagaLink, show, table, titled, when, words } from "./dom.js";
 import { graph } from "./graph.js";
 import { legSheets } from "./legs.js";
 
@@ -164,7 +164,7 @@ function facts(found, digits) {
         // Each element has a row of its own.
         Array.isArray(value) && found.steps.some((step) => step.legs)
           ? `${grouped(value.length + (found.params[name + LEFT_OUT] ?? 0))}, listed below`
-          : parameter(name, value, currency, digits)]),
+          : field(name, found.params, digits)]),
     ["Started", when(found.started_at)],
     ["Ended", found.finished_at ? h("span", null, when(found.finished_at),
       ` after ${duration(new Date(found.finished_at) - new Date(found.started_at))}`)

@@ -227,6 +227,33 @@ async def test_legs_are_shown_some_at_a_time_and_by_their_state(
         await expect(page.locator("section[aria-label^=Legs] tbody tr")).to_have_count(50)
 
 
+async def test_an_amount_is_told_in_its_own_currency_or_in_none(
+    browser: Browser, bank: Bank
+) -> None:
+    source, target = await bank.open(1_000), await bank.open(currency="JPY")
+    ours, theirs = await bank.open(), await bank.open(9_000, currency="JPY")
+    body = {"definition": "fx_transfer", "source": source, "amount_minor": 1_000, "currency": "EUR"}
+    body |= {"target": target, "target_amount_minor": 1_624, "target_currency": "JPY"}
+    body |= {
+        "rate": "162.35",
+        "quote_ends_at": f"{datetime.now(UTC) + timedelta(minutes=1):%FT%TZ}",
+    }
+    body |= {"source_liquidity": ours, "target_liquidity": theirs}
+    changed = await bank.post("/transfers", body, Prefer="wait=20")
+    await bank.look(f"/sagas/{changed.json()['id']}", changed)
+    async with opened(browser, bank, f"/sagas/{changed.json()['id']}") as page:
+        said = page.locator("dl")
+        await expect(said).to_contain_text(f"10.00 EUR from {source} to {target}")
+        await expect(said).to_contain_text("target amount1,624 JPY")
+
+    paid = await bank.transfer(await bank.open(500), await bank.open(), 400)
+    body = {"definition": "reversal", "original": paid.json()["id"], "amount_minor": 150}
+    back = await bank.post(f"/transfers?after={paid.json()['as_of']}", body, Prefer="wait=20")
+    await bank.look(f"/sagas/{back.json()['id']}", back)
+    async with opened(browser, bank, f"/sagas/{back.json()['id']}") as page:
+        await expect(page.locator("dl")).to_contain_text("total400 minor units")
+
+
 async def test_the_payments_of_a_standing_order_lead_to_their_transfers(
     browser: Browser, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
